@@ -1,0 +1,1 @@
+"""When, where and for which model: specs become Prefect deployments, schedules and automations."""

@@ -1,0 +1,19 @@
+"""trimtab: what is decided, recorded and served. Pure rules, records and the data plane.
+
+Where to go to change ...
+
+========================================  ==========================================
+what a model folder may say               ``spec.py``
+when a candidate may replace a champion   ``gates.py``
+when a model has decayed                  ``decay/policy.py``, ``decay/distance.py``
+what is remembered, and its proof         ``records.py``, ``ledger.py``
+how a request is answered and logged      ``serving/``, ``predictions/``
+what runs inside a model image            ``scoring/``
+a setting                                 ``settings.py``
+a command                                 ``cli.py``
+========================================  ==========================================
+
+Nothing in here imports prefect, great_expectations, evidently or docker: those live in ``tasks/``.
+"""
+
+__version__ = "0.1.0"

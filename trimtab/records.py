@@ -1,0 +1,328 @@
+"""The values that flow between the steps, and that the ledger keeps.
+
+``Cause`` → ``Snapshot`` → ``Validation`` → ``Candidate`` → ``Evaluation`` → ``Decision`` → ``Version`` → ``Image`` →
+``Release`` → ``Ruling`` → ``Cause`` …
+
+All are frozen and go to JSON and back without loss. A record's ``id`` follows from what it states (`content_id`), so a
+step that runs twice states the same record twice, and the ledger keeps it once. Times are timezone-aware UTC. Formats
+are promises: fields are only ever added, with a default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any, ClassVar, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+def content_id(prefix: str, *parts: Any) -> str:
+    """An id that follows from content: ``<prefix>-`` and 16 hex digits of the SHA-256 of the parts' JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+class Value(BaseModel):
+    """A frozen value with a JSON round trip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Record(Value):
+    """A value that the ledger keeps, under its id, with the ids of the records that it follows from."""
+
+    kind: ClassVar[str]
+    id: str
+    model: str
+
+    def parents(self) -> tuple[str, ...]:
+        """Ids of the records that this one follows from."""
+        return ()
+
+
+class Cause(Record):
+    """Why a run happened. ``rollback`` causes bring an older version back; the others may retrain."""
+
+    kind: ClassVar[str] = "cause"
+    trigger: Literal["manual", "schedule", "decay", "rollback"]
+    reason: str
+    as_of: AwareDatetime
+    ruling_id: str | None = None
+    event_id: str | None = None
+    requested_by: str = ""
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.ruling_id,) if self.ruling_id else ()
+
+
+class Snapshot(Record):
+    """Rows as they were known at ``as_of``, in one content-addressed Parquet file. ``end`` is exclusive."""
+
+    kind: ClassVar[str] = "snapshot"
+    digest: str
+    uri: str
+    rows: int
+    start: AwareDatetime
+    end: AwareDatetime
+    as_of: AwareDatetime
+    purpose: Literal["training", "evaluation"]
+    columns: dict[str, str]
+    source: str
+
+
+class FailedExpectation(Value):
+    """One expectation that did not hold, with its numbers and some of the rows."""
+
+    expectation: str
+    column: str | None
+    expected: str
+    observed: str
+    unexpected_count: int | None = None
+    unexpected_percent: float | None = None
+    sample_rows: tuple[dict[str, Any], ...] = ()
+
+
+class Validation(Record):
+    """What an expectation suite said about a snapshot or about a window of incoming rows."""
+
+    kind: ClassVar[str] = "validation"
+    subject_id: str
+    suite: str
+    suite_digest: str
+    success: bool
+    expectations: int
+    rows: int
+    failed: tuple[FailedExpectation, ...] = ()
+    page: str = ""
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.subject_id,)
+
+
+class Candidate(Record):
+    """A trained artifact: the very bytes that are evaluated, registered and served."""
+
+    kind: ClassVar[str] = "candidate"
+    trainer: str
+    snapshot_id: str
+    validation_id: str
+    run_id: str
+    artifact_digest: str
+    artifact_uri: str
+    artifact_format: Literal["treelite", "skops"]
+    format_reason: str
+    environment_digest: str
+    seed: int
+    trained_at: AwareDatetime
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.snapshot_id, self.validation_id)
+
+
+class Metric(Value):
+    """A number with its 95 % confidence interval. Names ending in ``_loss`` or ``_error`` are to be minimised, the
+    others maximised (`higher_is_better`)."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a metric of that name is to be maximised."""
+    return not metric.endswith(("_loss", "_error"))
+
+
+class SliceScore(Value):
+    """A metric on the rows where ``column`` is ``value``."""
+
+    subject: str
+    column: str
+    value: str
+    metric: Metric
+
+
+class Evaluation(Record):
+    """Every candidate and the champion, scored on the same mature out-of-time slice.
+
+    ``scores`` is keyed by candidate id; the champion stands under its own candidate id. ``differences`` holds paired
+    intervals of (candidate minus champion) in each metric's own unit.
+    """
+
+    kind: ClassVar[str] = "evaluation"
+    snapshot_id: str
+    champion_id: str | None
+    scores: dict[str, dict[str, Metric]]
+    differences: dict[str, dict[str, Metric]]
+    slices: tuple[SliceScore, ...] = ()
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.snapshot_id, *sorted(self.scores))
+
+
+class GateResult(Value):
+    """One gate, what it measured and what it asked for."""
+
+    gate: str
+    candidate_id: str
+    passed: bool
+    value: float | None
+    threshold: float | None
+    reason: str
+
+
+class Decision(Record):
+    """Which candidate may replace the champion, or none, and each gate with its number."""
+
+    kind: ClassVar[str] = "decision"
+    cause_id: str
+    evaluation_id: str
+    winner_id: str | None
+    gates: tuple[GateResult, ...]
+    reason: str
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.cause_id, self.evaluation_id)
+
+
+class Version(Record):
+    """A candidate under its number in the MLflow registry."""
+
+    kind: ClassVar[str] = "version"
+    version: str
+    candidate_id: str
+    decision_id: str
+    uri: str
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.candidate_id, self.decision_id)
+
+
+class Image(Record):
+    """What a release runs: a container image, or (``runtime`` process) a virtual environment from the same lock."""
+
+    kind: ClassVar[str] = "image"
+    version_id: str
+    runtime: Literal["docker", "process"]
+    digest: str
+    reference: str
+    base: str
+    environment_digest: str
+    artifact_digest: str
+    size_bytes: int
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.version_id,)
+
+
+class Release(Record):
+    """What serves, and since when (in event time: the ``as_of`` of the run that released it)."""
+
+    kind: ClassVar[str] = "release"
+    version: str
+    version_id: str
+    candidate_id: str
+    image_id: str
+    artifact_digest: str
+    runtime: Literal["docker", "process"]
+    endpoint: str
+    cause_id: str
+    since: AwareDatetime
+    previous_id: str | None = None
+
+    def parents(self) -> tuple[str, ...]:
+        own = (self.version_id, self.image_id, self.cause_id)
+        return (*own, self.previous_id) if self.previous_id else own
+
+
+class Action(StrEnum):
+    """What a ruling does, most severe first."""
+
+    BLOCK = "BLOCK"
+    ROLLBACK = "ROLLBACK"
+    RETRAIN = "RETRAIN"
+    ALERT = "ALERT"
+    NONE = "NONE"
+
+
+class Signal(Value):
+    """One thing that was measured on a window, beside its threshold."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    threshold: float
+    breached: bool
+    rows: int
+    detail: str = ""
+
+
+class Ruling(Record):
+    """The judgement on one window of one release: what was measured, what was asked for, and what follows."""
+
+    kind: ClassVar[str] = "ruling"
+    release_id: str
+    validation_id: str | None
+    start: AwareDatetime
+    end: AwareDatetime
+    as_of: AwareDatetime
+    action: Action
+    reason: str
+    signals: tuple[Signal, ...]
+    policy_digest: str
+    report: str = ""
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.release_id, self.validation_id) if self.validation_id else (self.release_id,)
+
+
+class Retraining(Record):
+    """The end of a retrain run: a new release, or the champion kept."""
+
+    kind: ClassVar[str] = "retraining"
+    cause_id: str
+    decision_id: str
+    release_id: str | None
+    as_of: AwareDatetime
+    trigger: Literal["manual", "schedule", "decay", "rollback"]
+
+    def parents(self) -> tuple[str, ...]:
+        own = (self.cause_id, self.decision_id)
+        return (*own, self.release_id) if self.release_id else own
+
+
+class Segment(Record):
+    """A sealed span of the prediction log: its file's digest proves that no prediction in it was altered."""
+
+    kind: ClassVar[str] = "segment"
+    digest: str
+    uri: str
+    rows: int
+    first_id: str
+    last_id: str
+    size_bytes: int
+
+
+RECORDS: dict[str, type[Record]] = {
+    record.kind: record
+    for record in (
+        Cause,
+        Snapshot,
+        Validation,
+        Candidate,
+        Evaluation,
+        Decision,
+        Version,
+        Image,
+        Release,
+        Ruling,
+        Retraining,
+        Segment,
+    )
+}
+"""Each kind of record by its name in the ledger."""

@@ -1,0 +1,160 @@
+"""The one place where the environment is read.
+
+Each setting is a field with a type, a default and a help text; its variable is ``TRIMTAB_`` and the field's name in
+capitals. What a running stack (``trimtab up``) wrote to ``<home>/services.json`` stands in for a default, so that
+notebooks and commands find it without any variable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from trimtab.errors import SpecError
+
+QUIET_ENVIRONMENT: Mapping[str, str] = {
+    # Nothing phones home.
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+"""Variables that turn off the telemetry of Prefect, MLflow, Great Expectations and Evidently."""
+
+
+def quiet_telemetry() -> None:
+    """Turn telemetry off in this process, unless the user's own environment says otherwise.
+
+    Called by the packages ``tasks`` and ``flows`` before they import any of those libraries.
+    """
+    for name, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _setting(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are and how services are reached. Frozen; made by :func:`Settings.from_env`."""
+
+    home: Path = _setting(
+        Path(".trimtab"), "folder of everything that trimtab keeps (ledger, logs, snapshots, releases)"
+    )
+    models_dir: Path = _setting(Path("deployments/models"), "folder with one folder a model, each with a spec.py")
+    suites_dir: Path = _setting(Path("expectations"), "folder of the Great Expectations suites, as JSON")
+    host: str = _setting("127.0.0.1", "address that the services listen on")
+    prefect_url: str = _setting("http://127.0.0.1:4200", "address of the Prefect server (without /api)")
+    mlflow_url: str = _setting("http://127.0.0.1:5001", "address of the MLflow tracking server and registry")
+    gateway_url: str = _setting("http://127.0.0.1:8080", "address of the gateway")
+    reports_url: str = _setting("http://127.0.0.1:8081", "address under which <home>/reports is served")
+    ledger_url: str = _setting("", "SQLAlchemy URL of the ledger; empty: SQLite in <home>/ledger.db")
+    runtime: str = _setting("auto", "where releases run: docker, process, or auto (docker where an engine answers)")
+    base_image: str = _setting(
+        "",
+        "base image with Python 3.11 for model images; empty: trimtab-python:3.11 if it is there, else python:3.11-slim",
+    )
+    work_pool: str = _setting("trimtab", "Prefect work pool that the deployments run in")
+    gateway_token: str = _setting("", "token that callers of the gateway must send; empty: none is asked for")
+    max_body_bytes: int = _setting(8 * 1024 * 1024, "largest request body that the gateway reads")
+    max_rows: int = _setting(10_000, "largest number of rows in one request")
+    max_queue_rows: int = _setting(20_000, "rows waiting for a scorer before the gateway answers 429")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings.
+
+        Parameters
+        ----------
+        env
+            The variables to read; the process's own by default.
+
+        Raises
+        ------
+        SpecError
+            If a variable holds a value of the wrong type.
+        """
+        env = os.environ if env is None else env
+        home = Path(env.get("TRIMTAB_HOME", str(cls.__dataclass_fields__["home"].default))).absolute()
+        running = _running_services(home)
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            name = variable(setting.name)
+            raw = env.get(name, running.get(setting.name))
+            values[setting.name] = setting.default if raw is None else _convert(name, raw, type(setting.default))
+        for setting in fields(cls):
+            if isinstance(setting.default, Path):
+                values[setting.name] = Path(values[setting.name]).absolute()
+        if values["runtime"] not in ("auto", "docker", "process"):
+            raise SpecError(f"TRIMTAB_RUNTIME is {values['runtime']!r}; it must be one of auto, docker, process")
+        return cls(**values)
+
+    def as_env(self) -> dict[str, str]:
+        """The variables under which another process reads these same settings."""
+        return {variable(setting.name): str(getattr(self, setting.name)) for setting in fields(self)}
+
+    @property
+    def ledger(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def services_file(self) -> Path:
+        """What a running stack wrote about itself."""
+        return self.home / "services.json"
+
+    @property
+    def admin_token_file(self) -> Path:
+        """The secret that moves routes at the gateway; made on first use, readable by its owner only."""
+        return self.home / "admin.token"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Content-addressed training and evaluation data, as Parquet."""
+        return self.home / "snapshots"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Content-addressed model artifacts, a folder each."""
+        return self.home / "artifacts"
+
+    @property
+    def predictions_dir(self) -> Path:
+        """The prediction logs, a folder a model."""
+        return self.home / "predictions"
+
+    @property
+    def releases_dir(self) -> Path:
+        """State of the releases that run: ports, process ids, logs; and cached environments."""
+        return self.home / "releases"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Pages for people, served under ``reports_url``."""
+        return self.home / "reports"
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"TRIMTAB_{name.upper()}"
+
+
+def _running_services(home: Path) -> dict[str, str]:
+    try:
+        text = (home / "services.json").read_text()
+    except FileNotFoundError:
+        return {}
+    return {str(key): str(value) for key, value in json.loads(text).items()}
+
+
+def _convert(name: str, raw: str, to: type) -> Any:
+    try:
+        return to(raw)
+    except ValueError as error:
+        raise SpecError(f"{name} is {raw!r}; it must be of type {to.__name__}") from error
