@@ -1,0 +1,76 @@
+"""The locked environments in which artifacts are scored.
+
+Each artifact format has a dependency group in the project's ``uv.lock``; exported with hashes it is the environment
+lock that travels with the artifact, and its digest names the environment wherever it is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from trimtab.errors import TrainingError
+
+GROUPS = {"treelite": "scorer-treelite", "skops": "scorer-sklearn"}
+"""The dependency group of each artifact format."""
+
+
+def project_root() -> Path:
+    """The folder that holds this project's ``uv.lock``, found from this file, not from the current folder.
+
+    Raises
+    ------
+    TrainingError
+        If no folder above this package holds one.
+    """
+    for folder in Path(__file__).resolve().parents:
+        if (folder / "uv.lock").is_file():
+            return folder
+    raise TrainingError(
+        f"no folder above {Path(__file__).parent} holds a uv.lock; "
+        "trimtab must run from its repository, because environments are exported from that lock"
+    )
+
+
+@cache
+def export_lock(artifact_format: str) -> str:
+    """The requirements, with hashes, under which an artifact of this format is scored.
+
+    Parameters
+    ----------
+    artifact_format
+        ``treelite`` or ``skops``.
+
+    Returns
+    -------
+    str
+        The text of a ``requirements.txt``; the same text for the same ``uv.lock``, whatever the current folder.
+
+    Raises
+    ------
+    TrainingError
+        If the format is unknown, or uv cannot export its group.
+    """
+    if artifact_format not in GROUPS:
+        raise TrainingError(f"artifact format is {artifact_format!r}; it must be one of {sorted(GROUPS)}")
+    command = [find_uv(), "export", "--frozen", "--only-group", GROUPS[artifact_format], "--no-emit-project"]
+    done = subprocess.run(
+        [*command, "--no-header", "--no-annotate", "--quiet"], cwd=project_root(), capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise TrainingError(f"uv cannot export the group {GROUPS[artifact_format]!r}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def lock_digest(text: str) -> str:
+    """SHA-256 of an environment lock, as hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_uv() -> str:
+    """Path of the uv that is installed beside this project."""
+    import uv
+
+    return str(uv.find_uv_bin())
