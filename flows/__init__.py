@@ -1,5 +1,6 @@
 """In which order: each flow's body reads as its diagram."""
 
-from trimtab.settings import quiet_telemetry
+from trimtab.settings import connect, quiet_telemetry
 
 quiet_telemetry()
+connect()

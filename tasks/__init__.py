@@ -4,6 +4,7 @@ data.py (sources and snapshots) · validation.py (Great Expectations) · trainin
 image.py (Docker) · rollout.py (gateway and runtimes) · monitoring.py (prediction log, Evidently) · lineage.py (ledger)
 """
 
-from trimtab.settings import quiet_telemetry
+from trimtab.settings import connect, quiet_telemetry
 
 quiet_telemetry()
+connect()

@@ -36,6 +36,21 @@ def quiet_telemetry() -> None:
         os.environ.setdefault(name, value)
 
 
+def connect() -> None:
+    """Point Prefect and MLflow in this process at the services that the settings name, unless it says otherwise.
+
+    Notebooks, commands and flow runs all come to the same servers, without a variable set by hand. Called by the
+    packages ``tasks`` and ``flows``; does nothing where neither a stack runs in the home nor a URL is set, so that a
+    test's own Prefect server is left alone.
+    """
+    settings = Settings.from_env()
+    running = settings.services_file.is_file()
+    if running or variable("prefect_url") in os.environ:
+        os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
+    if running or variable("mlflow_url") in os.environ:
+        os.environ.setdefault("MLFLOW_TRACKING_URI", settings.mlflow_url)
+
+
 def _setting(default: Any, help_text: str) -> Any:
     return field(default=default, metadata={"help": help_text})
 
@@ -44,9 +59,7 @@ def _setting(default: Any, help_text: str) -> Any:
 class Settings:
     """Where things are and how services are reached. Frozen; made by :func:`Settings.from_env`."""
 
-    home: Path = _setting(
-        Path(".trimtab"), "folder of everything that trimtab keeps (ledger, logs, snapshots, releases)"
-    )
+    home: Path = _setting(Path(".trimtab"), "folder of all that trimtab keeps (ledger, logs, snapshots, releases)")
     models_dir: Path = _setting(Path("deployments/models"), "folder with one folder a model, each with a spec.py")
     suites_dir: Path = _setting(Path("expectations"), "folder of the Great Expectations suites, as JSON")
     host: str = _setting("127.0.0.1", "address that the services listen on")
@@ -58,7 +71,7 @@ class Settings:
     runtime: str = _setting("auto", "where releases run: docker, process, or auto (docker where an engine answers)")
     base_image: str = _setting(
         "",
-        "base image with Python 3.11 for model images; empty: trimtab-python:3.11 if it is there, else python:3.11-slim",
+        "base image with Python 3.11 for model images; empty: trimtab-python:3.11 if there, else python:3.11-slim",
     )
     work_pool: str = _setting("trimtab", "Prefect work pool that the deployments run in")
     gateway_token: str = _setting("", "token that callers of the gateway must send; empty: none is asked for")
@@ -103,6 +116,11 @@ class Settings:
     def ledger(self) -> str:
         """SQLAlchemy URL of the ledger."""
         return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def prefect_api_url(self) -> str:
+        """Address of the Prefect server's API."""
+        return f"{self.prefect_url.rstrip('/')}/api"
 
     @property
     def services_file(self) -> Path:
