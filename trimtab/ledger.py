@@ -44,6 +44,21 @@ _entries = sa.Table(
     sa.Index("ledger_by_model_and_kind", "model", "kind", "sequence"),
 )
 
+# "Nothing is ever updated" is kept by the database itself, against honest mistakes; the hashes tell of the others.
+_REFUSE_CHANGES = {
+    "sqlite": tuple(
+        f"CREATE TRIGGER ledger_refuses_{change.lower()} BEFORE {change} ON ledger "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+        for change in ("UPDATE", "DELETE")
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION ledger_refuses() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
+        "CREATE TRIGGER ledger_refuses_change BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger "
+        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuses()",
+    ),
+}
+
 R = TypeVar("R", bound=Record)
 
 
@@ -83,9 +98,12 @@ class Ledger:
         self._engine = sa.create_engine(engine_url, poolclass=sa.NullPool, connect_args=_connect_args(engine_url))
         if engine_url.get_backend_name() == "sqlite":
             sa.event.listen(self._engine, "connect", _configure_sqlite)
-            sa.event.listen(self._engine, "begin", _begin_immediate)
-        with self._transaction() as connection:
-            _metadata.create_all(connection)
+            sa.event.listen(self._engine, "begin", _begin)
+        with self._writing() as connection:
+            if not sa.inspect(connection).has_table(_entries.name):
+                _metadata.create_all(connection)
+                for statement in _REFUSE_CHANGES.get(connection.dialect.name, ()):
+                    connection.exec_driver_sql(statement)
 
     def append(self, record: Record, flow_run_id: str = "") -> Entry:
         """State a record; stating it again returns the entry that is there.
@@ -97,7 +115,7 @@ class Ledger:
         """
         parents = record.parents()
         body = record.model_dump_json()
-        with self._transaction() as connection:
+        with self._writing() as connection:
             if (known := self._row(connection, record.id)) is not None:
                 if known.kind != record.kind or json.loads(known.body) != json.loads(body):
                     raise LedgerError(f"{record.id} is on record with other content; a record is never changed")
@@ -138,7 +156,7 @@ class Ledger:
         LedgerError
             If there is none.
         """
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = self._row(connection, record_id)
         if row is None:
             raise LedgerError(f"nothing is on record under {record_id!r}")
@@ -146,7 +164,7 @@ class Ledger:
 
     def find(self, kind: type[R], record_id: str) -> R | None:
         """The record of that kind and id, or None."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = self._row(connection, record_id)
         if row is None:
             return None
@@ -165,7 +183,7 @@ class Ledger:
             .order_by(_entries.c.sequence.desc())
             .limit(1)
         )
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute(query).first()
         return None if row is None else _entry(row).record  # type: ignore[return-value]
 
@@ -176,7 +194,7 @@ class Ledger:
             query = query.where(_entries.c.kind == kind.kind)
         if model is not None:
             query = query.where(_entries.c.model == model)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
     def ancestors(self, record_id: str) -> list[Entry]:
@@ -210,16 +228,18 @@ class Ledger:
             At the first entry that was changed, removed or inserted, naming it.
         """
         expected_hash, expected_sequence = _GENESIS, 1
-        with self._transaction() as connection:
+        with self._reading() as connection:
             for row in connection.execute(sa.select(_entries).order_by(_entries.c.sequence)).mappings():
                 values = dict(row)
                 if values["sequence"] != expected_sequence:
                     raise LedgerTamperedError(
-                        f"entry {expected_sequence} is gone: after entry {expected_sequence - 1} comes {values['sequence']}"
+                        f"entry {expected_sequence} is gone: "
+                        f"after entry {expected_sequence - 1} comes {values['sequence']}"
                     )
                 if values["previous_hash"] != expected_hash or values["hash"] != _hash(values):
                     raise LedgerTamperedError(
-                        f"entry {values['sequence']} ({values['kind']} {values['id']}) was altered: its hash is not that of its content"
+                        f"entry {values['sequence']} ({values['kind']} {values['id']}) was altered: "
+                        "its hash is not that of its content"
                     )
                 expected_hash, expected_sequence = values["hash"], expected_sequence + 1
         return expected_sequence - 1
@@ -227,21 +247,30 @@ class Ledger:
     def head(self) -> tuple[int, str]:
         """Sequence and hash of the newest entry; kept elsewhere, they prove that the end was not cut off."""
         query = sa.select(_entries.c.sequence, _entries.c.hash).order_by(_entries.c.sequence.desc()).limit(1)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute(query).first()
         return (0, _GENESIS) if row is None else (row.sequence, row.hash)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _writing(self) -> Iterator[sa.Connection]:
+        """One writer at a time: the chain has one end."""
+        with self._answering(), self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._answering(), self._engine.connect().execution_options(reading=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
         try:
-            with self._engine.begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
-                yield connection
+            yield
         except OperationalError as error:
-            raise LedgerError(
-                f"the ledger at {self._engine.url.render_as_string()} does not answer: {error.orig}"
-            ) from error
+            where = self._engine.url.render_as_string()
+            raise LedgerError(f"the ledger at {where} does not answer: {error.orig}") from error
 
     @staticmethod
     def _row(connection: sa.Connection, record_id: str) -> Any:
@@ -289,5 +318,6 @@ def _configure_sqlite(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous=FULL")
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(connection: sa.Connection) -> None:
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

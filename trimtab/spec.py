@@ -1,8 +1,8 @@
 """ModelSpec: all that trimtab must know of a model, in one frozen value.
 
 A model is a folder ``deployments/models/<folder>/`` whose ``spec.py`` holds ``SPEC = ModelSpec(...)``. Functions are
-named as ``"module:function"``, looked up in the model's own folder. :func:`load_models` reads them all and refuses what is
-wrong with the field, the value and what would be right, before anything runs.
+named as ``"module:function"``, looked up in the model's own folder. :func:`load_models` reads them all and refuses
+what is wrong with the field, the value and what would be right, before anything runs.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Trainer(_Part):
 
 
 class Training(_Part):
-    """Which rows train and which judge: the slice before ``as_of - label_maturity`` judges, the span before it trains."""
+    """Which rows train and which judge: the slice up to ``as_of - label_maturity`` judges, the one before it trains."""
 
     window: timedelta = timedelta(days=90)
     evaluation_window: timedelta = timedelta(days=14)
@@ -110,9 +110,9 @@ class DecayPolicy(_Part):
     """When to act (trimtab/decay/policy.py). Every number is a threshold that rulings quote.
 
     ``performance_drop``: a realised metric counts as lost when its whole interval is worse than the release's reference
-    by more than this, in the metric's unit. ``drift_effect`` and ``significance``: a feature counts as drifted only when
-    its distance is at least the effect *and* its corrected p-value is below the significance. ``persistence`` = (k, m):
-    k of the last m windows.
+    by more than this, in the metric's unit. ``drift_effect`` and ``significance``: a feature counts as drifted
+    only when its distance is at least the effect *and* its corrected p-value is below the significance.
+    ``persistence`` = (k, m): k of the last m windows.
     """
 
     metric: str = ""
@@ -200,14 +200,13 @@ class ModelSpec(_Part):
         for label, columns in (("protected", self.protected), ("gates.slices", self.gates.slices)):
             if unknown := [column for column in columns if column not in names]:
                 raise ValueError(f"{label} names {unknown}; it must name features, one of {names}")
+        known = METRICS[self.target.kind]
         for label, metric in (("gates.metric", self.gates.metric), ("policy.metric", self.policy.metric)):
-            if metric and metric not in METRICS[self.target.kind]:
-                raise ValueError(
-                    f"{label} is {metric!r}; for a {self.target.kind} target it must be one of {METRICS[self.target.kind]}"
-                )
+            if metric and metric not in known:
+                raise ValueError(f"{label} is {metric!r}; for a {self.target.kind} target it must be one of {known}")
         for label, limits in (("gates.floors", self.gates.floors), ("gates.ceilings", self.gates.ceilings)):
-            if unknown := [metric for metric in limits if metric not in METRICS[self.target.kind]]:
-                raise ValueError(f"{label} names {unknown}; it must name metrics, of {METRICS[self.target.kind]}")
+            if unknown := [metric for metric in limits if metric not in known]:
+                raise ValueError(f"{label} names {unknown}; it must name metrics, of {known}")
         for label, span in (
             ("window", self.window),
             ("training.window", self.training.window),
@@ -279,7 +278,8 @@ class Model:
         function = getattr(module, function_name, None)
         if not callable(function):
             raise SpecError(
-                f"{self.folder.name}: {reference!r} names no function; {module.__file__} has none called {function_name!r}"
+                f"{self.folder.name}: {reference!r} names no function; "
+                f"{module.__file__} has none called {function_name!r}"
             )
         return function  # type: ignore[no-any-return]
 
@@ -290,7 +290,8 @@ def load_models(models_dir: Path) -> dict[str, Model]:
     Raises
     ------
     SpecError
-        If the folder is missing, or any spec in it is wrong; the message names folder, field, value and what would be right.
+        If the folder is missing, or any spec in it is wrong; the message names folder, field, value and what would be
+        right.
     """
     if not models_dir.is_dir():
         raise SpecError(
@@ -301,7 +302,8 @@ def load_models(models_dir: Path) -> dict[str, Model]:
         model = _load(spec_file.parent)
         if model.spec.name in models:
             raise SpecError(
-                f"{spec_file}: the name {model.spec.name!r} is taken by {models[model.spec.name].folder.name}: each model needs its own"
+                f"{spec_file}: the name {model.spec.name!r} is taken by {models[model.spec.name].folder.name}: "
+                "each model needs its own"
             )
         models[model.spec.name] = model
     return models
@@ -352,7 +354,8 @@ def _import(folder: Path, module_name: str) -> ModuleType:
     if loaded is not None and getattr(loaded, "__trimtab_stamp__", None) == stamp:
         return loaded
     module_spec = importlib.util.spec_from_file_location(name, path)
-    assert module_spec is not None and module_spec.loader is not None
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
     try:
