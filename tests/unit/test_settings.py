@@ -1,0 +1,44 @@
+"""Settings come from the environment, then from what runs, then from the defaults; each is documented."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import SpecError
+from trimtab.settings import Settings, variable
+
+
+def test_the_environment_wins_over_what_runs_and_that_over_the_default(tmp_path: Path) -> None:
+    (tmp_path / "services.json").write_text(
+        json.dumps({"gateway_url": "http://127.0.0.1:9", "prefect_url": "http://x"})
+    )
+    settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path), "TRIMTAB_PREFECT_URL": "http://y"})
+    assert settings.gateway_url == "http://127.0.0.1:9"
+    assert settings.prefect_url == "http://y"
+    assert settings.mlflow_url == Settings().mlflow_url
+
+
+def test_another_process_reads_the_same_settings(tmp_path: Path) -> None:
+    settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path), "TRIMTAB_MAX_ROWS": "7"})
+    assert Settings.from_env(settings.as_env()) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("TRIMTAB_MAX_ROWS", "many", "TRIMTAB_MAX_ROWS is 'many'"), ("TRIMTAB_RUNTIME", "podman", "must be one of auto")],
+)
+def test_a_wrong_value_is_refused_with_its_variable(name: str, value: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: setting.name)
+def test_every_setting_says_what_it_is_and_stands_in_the_documentation(setting: object) -> None:
+    name = setting.name  # type: ignore[attr-defined]
+    assert len(setting.metadata["help"]) > 10  # type: ignore[attr-defined]
+    documentation = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert f"`{variable(name)}`" in documentation

@@ -1,0 +1,127 @@
+"""A model folder is read as it is meant, or refused with the field, the value and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from trimtab.errors import SpecError, UnknownModelError
+from trimtab.spec import ModelSpec, load_model, load_models
+
+GOOD: dict[str, Any] = {
+    "name": "credit",
+    "source": "data:load",
+    "target": {"name": "default"},
+    "features": [{"name": "income", "type": "number"}, {"name": "region", "type": "category"}],
+    "suite": "credit",
+    "trainers": [{"name": "boosting", "function": "training:fit"}],
+}
+
+
+def write_model(models_dir: Path, folder: str = "credit", **changes: Any) -> None:
+    home = models_dir / folder
+    home.mkdir(parents=True)
+    spec = {**GOOD, **changes}
+    (home / "spec.py").write_text(f"from trimtab.spec import ModelSpec\nSPEC = ModelSpec.model_validate({spec!r})\n")
+    (home / "data.py").write_text("def load(start, end, as_of):\n    return None\n")
+    (home / "training.py").write_text("def fit(matrix, target, categorical, seed):\n    return None\n")
+
+
+def test_a_good_folder_gives_a_model_whose_functions_are_its_own(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    model = load_model(tmp_path, "credit")
+    assert model.spec.feature_names == ["income", "region"]
+    assert model.function("data:load").__module__.endswith(".data")
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    load_models(tmp_path)
+    changed = {**GOOD, "description": "changed"}
+    (tmp_path / "credit" / "spec.py").write_text(
+        f"from trimtab.spec import ModelSpec\nSPEC = ModelSpec.model_validate({changed!r})\n"
+    )
+    assert load_model(tmp_path, "credit").spec.description == "changed"
+
+
+def test_an_unknown_model_is_named_beside_those_that_there_are(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    with pytest.raises(UnknownModelError, match=r"no model 'kredit' .* there are \['credit'\]"):
+        load_model(tmp_path, "kredit")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "Credit Model"}, "name is 'Credit Model'"),
+        ({"source": "load"}, "source is 'load': must be 'module:function'"),
+        ({"source": "data:fetch"}, "'data:fetch' names no function"),
+        ({"source": "warehouse:load"}, "no module 'warehouse'"),
+        ({"features": [{"name": "income", "type": "float"}]}, "features.0.type is 'float'"),
+        ({"features": [{"name": "score", "type": "number"}]}, r"\['score'\]; these names belong to the prediction log"),
+        ({"target": {"name": "income"}}, "target 'income' is also a feature"),
+        ({"protected": ["sex"]}, r"protected names \['sex'\]; it must name features"),
+        ({"gates": {"metric": "f1"}}, "gates.metric is 'f1'; for a binary target it must be one of"),
+        ({"policy": {"persistence": [3, 2]}}, r"persistence is \(3, 2\); it must be \(k, m\)"),
+        ({"policy": {"significance": 7}}, "policy.significance is 7"),
+        ({"schedule": {"watch": "daily"}}, "schedule.watch is 'daily': must be a cron line"),
+        ({"window": 0}, "window is 0:00:00; it must be longer than zero"),
+        ({"suit": "credit"}, "suit is 'credit': Extra inputs are not permitted"),
+        ({"trainers": []}, "trainers is"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_field_value_and_remedy(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    write_model(tmp_path, **changes)
+    with pytest.raises(SpecError, match=message) as caught:
+        load_models(tmp_path)
+    assert "credit" in str(caught.value)
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    spec = {key: value for key, value in GOOD.items() if key != "suite"}
+    (tmp_path / "credit" / "spec.py").write_text(
+        f"from trimtab.spec import ModelSpec\nSPEC = ModelSpec.model_validate({spec!r})\n"
+    )
+    with pytest.raises(SpecError, match="suite is missing"):
+        load_models(tmp_path)
+
+
+def test_two_folders_may_not_claim_one_name(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, folder="credit_again")
+    with pytest.raises(SpecError, match="'credit' is taken by credit"):
+        load_models(tmp_path)
+
+
+def test_a_file_that_does_not_import_is_named_with_its_error(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    (tmp_path / "credit" / "data.py").write_text("import nothing_of_that_name\n")
+    with pytest.raises(SpecError, match=r"data.py does not import: ModuleNotFoundError"):
+        load_models(tmp_path)
+
+
+def test_a_missing_models_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="nowhere"):
+        load_models(tmp_path / "nowhere")
+
+
+def test_a_spec_cannot_be_changed_and_its_digest_tells_two_apart() -> None:
+    spec = ModelSpec.model_validate(GOOD)
+    with pytest.raises(ValidationError):
+        spec.name = "other"  # type: ignore[misc]
+    other = ModelSpec.model_validate({**GOOD, "policy": {"performance_drop": 0.1}})
+    assert spec.digest != other.digest
+    assert spec.policy_digest != other.policy_digest
+    assert spec.policy_digest == ModelSpec.model_validate({**GOOD, "description": "x"}).policy_digest
+
+
+def test_every_model_of_this_repository_is_right() -> None:
+    root = Path(__file__).parents[2]
+    assert "flight-delay" in load_models(root / "deployments" / "models")
+    assert "loan" in load_models(root / "tests" / "models")
