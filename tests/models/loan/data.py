@@ -1,4 +1,4 @@
-"""The synthetic loans: 200 a day, the same rows for the same hours however they are asked for."""
+"""The synthetic loans: 240 a day, the same rows for the same hours however they are asked for."""
 
 from datetime import UTC, datetime, timedelta
 

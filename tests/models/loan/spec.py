@@ -20,7 +20,7 @@ SPEC = ModelSpec(
     protected=("region",),
     suite="loan",
     trainers=(Trainer(name="boosting", function="training:boosting", seed=7),),
-    training=Training(window=timedelta(days=14), evaluation_window=timedelta(days=3), minimum_rows=200),
+    training=Training(window=timedelta(days=5), evaluation_window=timedelta(days=1), minimum_rows=200),
     gates=Gates(slices=("region",)),
     window=timedelta(days=2),
     label_maturity=timedelta(hours=6),
