@@ -1,0 +1,161 @@
+"""How Python code talks to the gateway: a thin, synchronous client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from trimtab.errors import OutcomeConflictError, RequestError, ServiceUnavailableError, UnknownPredictionError
+from trimtab.serving.routes import Route
+from trimtab.serving.tokens import admin_token
+from trimtab.settings import Settings
+
+_TIMEOUT_S = 60.0
+
+
+class GatewayClient:
+    """Talks to the gateway at ``settings.gateway_url``; one connection pool, safe for threads.
+
+    Every method raises ``ServiceUnavailableError`` when the gateway does not answer or answers 503, and ``RequestError``
+    with the gateway's own words when it refuses.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # A proxy of the environment has no part in calls to one's own gateway.
+        self._http = httpx.Client(base_url=settings.gateway_url, timeout=_TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def routes(self) -> dict[str, Route]:
+        """The routes by model."""
+        return msgspec.convert(self._admin("GET", "/admin/routes")["routes"], dict[str, Route])
+
+    def switch(self, route: Route) -> Route | None:
+        """Send a model's traffic over this route; returns the one before, once its last request is answered."""
+        answer = self._admin("PUT", f"/admin/routes/{route.model}", content=msgspec.json.encode(route))
+        return msgspec.convert(answer["previous"], Route | None)
+
+    def withdraw(self, model: str) -> Route | None:
+        """Take a model's route away; returns it, once its last request is answered. None if there was none."""
+        return msgspec.convert(self._admin("DELETE", f"/admin/routes/{model}")["previous"], Route | None)
+
+    def metadata(self, model: str) -> dict[str, Any]:
+        """What serves: the scorer's own metadata (``artifact_digest`` among it), and ``route``."""
+        return self._call("GET", f"/v2/models/{model}")
+
+    def ready(self, model: str) -> bool:
+        """Whether the model has a route whose scorer says that it is ready. False if the gateway is down, too."""
+        try:
+            self._call("GET", f"/v2/models/{model}/ready")
+        except (ServiceUnavailableError, RequestError):
+            return False
+        return True
+
+    def infer(
+        self,
+        model: str,
+        columns: Mapping[str, Sequence[Any]],
+        event_time: datetime | Sequence[datetime] | None = None,
+    ) -> dict[str, Any]:
+        """Predict.
+
+        Parameters
+        ----------
+        model
+            Its name.
+        columns
+            Values by feature, all of the same length; None or NaN where missing.
+        event_time
+            When it happened, of all rows or of each; now by default. Timezone-aware.
+
+        Returns
+        -------
+        dict
+            The V2 answer, and besides ``score``, ``label`` (binary) and ``prediction_id`` as lists, ``release_id``.
+        """
+        body: dict[str, Any] = {"inputs": [_tensor(name, values) for name, values in columns.items()]}
+        if event_time is not None:
+            times = event_time.isoformat() if isinstance(event_time, datetime) else [t.isoformat() for t in event_time]
+            body["parameters"] = {"event_time": times}
+        answer = self._call("POST", f"/v2/models/{model}/infer", content=msgspec.json.encode(body))
+        outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+        return {**answer, **outputs, "release_id": answer["parameters"]["release_id"]}
+
+    def outcomes(self, model: str, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """State outcomes: mappings of ``prediction_id``, ``value``, and if need be ``observed_at``, ``correction``.
+
+        Raises
+        ------
+        UnknownPredictionError, OutcomeConflictError
+            Then none of them is stored.
+        """
+        content = msgspec.json.encode({"outcomes": [dict(outcome) for outcome in outcomes]})
+        return self._call("POST", f"/v2/models/{model}/outcomes", content=content)
+
+    def prediction(self, prediction_id: str) -> dict[str, Any]:
+        """A prediction's model, record and outcomes.
+
+        Raises
+        ------
+        UnknownPredictionError
+            If no model's log has it.
+        """
+        return self._call("GET", f"/predictions/{prediction_id}")
+
+    def _admin(self, method: str, path: str, content: bytes | None = None) -> dict[str, Any]:
+        return self._call(method, path, content, admin_token(self._settings.admin_token_file))
+
+    def _call(self, method: str, path: str, content: bytes | None = None, token: str = "") -> dict[str, Any]:
+        token = token or self._settings.gateway_token
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        try:
+            response = self._http.request(method, path, content=content, headers=headers)
+        except httpx.TransportError as error:
+            raise ServiceUnavailableError(
+                f"the gateway at {self._settings.gateway_url} does not answer {method} {path}: "
+                f"{error or type(error).__name__}; is `trimtab up` running?"
+            ) from error
+        if response.is_success:
+            answer: dict[str, Any] = msgspec.json.decode(response.content)
+            return answer
+        raise _refusal(response, path)
+
+
+def _refusal(response: httpx.Response, path: str) -> Exception:
+    try:
+        message = str(msgspec.json.decode(response.content)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = f"the gateway answered {response.status_code}: {response.text[:200]!r}"
+    if response.status_code >= 500:
+        return ServiceUnavailableError(message)
+    if response.status_code == 409:
+        return OutcomeConflictError(message)
+    if response.status_code == 404 and ("/predictions/" in path or message.startswith("no prediction")):
+        return UnknownPredictionError(message)
+    return RequestError(response.status_code, message)
+
+
+def _tensor(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """A V2 tensor of plain values: numpy's are unpacked, NaN becomes null."""
+    unpacked = values.tolist() if hasattr(values, "tolist") else list(values)
+    plain = [value.item() if hasattr(value, "item") else value for value in unpacked]
+    data = [None if value is None or value != value else value for value in plain]
+    types = {type(value) for value in data if value is not None}
+    datatype = "BYTES" if str in types else "BOOL" if types == {bool} else "INT64" if types == {int} else "FP64"
+    return {"name": name, "shape": [len(data)], "datatype": datatype, "data": data}

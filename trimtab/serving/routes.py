@@ -1,0 +1,120 @@
+"""Routes: which release of a model answers, and the file in which the gateway keeps them.
+
+``routes.json`` is replaced as a whole (write aside, fsync, rename), so a reader or a crash sees the old routes or the
+new ones, never half of either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from trimtab.errors import RequestError, SpecError
+
+_MODEL_NAME = re.compile(r"^[a-z][a-z0-9-]{0,127}$")
+
+
+class RouteFeature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input that a request must bring, as in the model's spec."""
+
+    name: str
+    type: Literal["number", "integer", "category", "boolean"]
+    nullable: bool = True
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What answers for a model.
+
+    Parameters
+    ----------
+    model, version, release_id : str
+        Written beside each prediction.
+    url : str
+        Base address of the scorer, ``http://host:port``; it must speak V2 under ``/v2/models/<model>``.
+    artifact_digest : str
+        The artifact that the scorer is meant to have loaded.
+    kind : str
+        ``binary`` answers carry a label: 1 where the score reaches ``decision_threshold``.
+    features : tuple of RouteFeature
+        Every request must bring exactly these columns.
+    """
+
+    model: str
+    version: str
+    release_id: str
+    url: str
+    artifact_digest: str
+    kind: Literal["binary", "regression"]
+    features: tuple[RouteFeature, ...]
+    decision_threshold: float = 0.5
+
+
+class _RoutesFile(msgspec.Struct, frozen=True):
+    routes: dict[str, Route]
+    format_version: int = 1
+
+
+def check_route(model: str, route: Route) -> None:
+    """Refuse a route that could never answer.
+
+    Raises
+    ------
+    RequestError
+        400, naming the field, its value and what would be right.
+    """
+    address = urlsplit(route.url)
+    if not _MODEL_NAME.match(model):
+        raise RequestError(400, f"the model is named {model!r}; a name is lower-case letters, digits and hyphens")
+    if route.model != model:
+        raise RequestError(400, f"the route is for model {route.model!r}; under this address it must be {model!r}")
+    if address.scheme != "http" or not address.hostname:
+        raise RequestError(400, f"url is {route.url!r}; it must be http://host:port of a scorer")
+    names = [feature.name for feature in route.features]
+    if not names or len(set(names)) != len(names):
+        raise RequestError(400, f"features are {names}; there must be at least one, each name once")
+
+
+def load_routes(file: Path) -> dict[str, Route]:
+    """The routes kept in a file; none if there is no file.
+
+    Raises
+    ------
+    SpecError
+        If the file does not hold routes; the message names it.
+    """
+    try:
+        return dict(msgspec.json.decode(file.read_bytes(), type=_RoutesFile).routes)
+    except FileNotFoundError:
+        return {}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"{file} does not hold routes ({error}); put back a good copy, or remove it and roll out again"
+        ) from error
+
+
+def save_routes(file: Path, routes: Mapping[str, Route]) -> None:
+    """Replace the file by these routes, durably and at once.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; what was there stays.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    with aside.open("wb") as stream:
+        stream.write(msgspec.json.format(msgspec.json.encode(_RoutesFile(dict(routes)))))
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
