@@ -6,12 +6,15 @@ lock that travels with the artifact, and its digest names the environment wherev
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
-from trimtab.errors import TrainingError
+from trimtab.errors import ImageError, TrainingError
 
 GROUPS = {"treelite": "scorer-treelite", "skops": "scorer-sklearn"}
 """The dependency group of each artifact format."""
@@ -74,3 +77,59 @@ def find_uv() -> str:
     import uv
 
     return str(uv.find_uv_bin())
+
+
+def ensure_environment(lock: str, folder: Path) -> Path:
+    """The Python of the virtual environment that holds exactly this lock, built if it is not there.
+
+    Built aside and renamed when whole, so that a killed build leaves nothing that could be used. Idempotent; a second
+    builder waits for the first.
+
+    Parameters
+    ----------
+    lock
+        Text of a ``requirements.txt`` with hashes.
+    folder
+        Where environments are kept, by the lock's digest and Python's version.
+
+    Raises
+    ------
+    ImageError
+        If uv cannot build it; the message ends with what uv said.
+    """
+    environment = folder / environment_name(lock)
+    python = environment / "bin" / "python"
+    if python.exists():
+        return python
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{environment.name}.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if python.exists():
+            return python
+        partial = folder / f"{environment.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        run_uv("venv", "--relocatable", "--no-project", "--python", sys.executable, str(partial))
+        requirements = partial / "requirements.txt"
+        requirements.write_text(lock)
+        options = ["--require-hashes", "--compile-bytecode", "--python", str(partial / "bin" / "python")]
+        run_uv("pip", "install", *options, "-r", str(requirements))
+        partial.rename(environment)
+    return python
+
+
+def environment_name(lock: str) -> str:
+    """Folder name of an environment: the lock's digest and the Python that it is for."""
+    return f"{lock_digest(lock)}-py{sys.version_info.major}{sys.version_info.minor}"
+
+
+def run_uv(*arguments: str) -> None:
+    """Run uv quietly.
+
+    Raises
+    ------
+    ImageError
+        If it fails; the message ends with what uv said.
+    """
+    done = subprocess.run([find_uv(), "--quiet", *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ImageError(f"`uv {' '.join(arguments[:2])}` failed with {done.returncode}:\n{done.stderr.strip()}")

@@ -1,0 +1,91 @@
+"""Where releases run: the port that every runtime keeps to, and how a scorer shows that it is ready.
+
+``processes.py`` runs scorers as local processes, ``tasks/rollout/containers.py`` as containers. Both pass the same
+contract suite (tests/contracts/test_runtimes.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+
+from trimtab.errors import RolloutError
+
+LOG_LINES = 20
+"""How many of a scorer's last log lines an error quotes."""
+
+POLL_INTERVAL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerOrder:
+    """What is to run.
+
+    ``reference`` is the image's (`trimtab.records.Image`); ``artifact`` the artifact's folder on this machine, which an
+    image holds already.
+    """
+
+    release_id: str
+    model: str
+    version: str
+    reference: str
+    artifact: Path
+    artifact_digest: str
+    memory_mb: int = 512
+    start_timeout_s: float = 60
+
+
+class Runtime(Protocol):
+    """Runs scorers. What it starts outlives this process; another process of the same home sees and stops it."""
+
+    def start(self, order: ScorerOrder) -> str:
+        """Start a scorer, wait until it is ready, and return its base URL.
+
+        Idempotent: one scorer a release; one that is ready is left as it is. Blocks at most ``start_timeout_s``.
+
+        Raises
+        ------
+        RolloutError
+            If it does not become ready: it is stopped, and the message ends with the last lines of its log.
+        """
+        ...
+
+    def stop(self, release_id: str) -> None:
+        """Stop a release's scorer, after the requests that it is answering. Idempotent; blocks until it is gone."""
+        ...
+
+    def running(self, model: str | None = None) -> dict[str, str]:
+        """Base URLs of the scorers that run, by release id; of one model if named. A URL is empty until it is known."""
+        ...
+
+    def stop_all(self) -> None:
+        """Stop every scorer of this home. Idempotent."""
+        ...
+
+
+def not_ready(url: str, order: ScorerOrder, timeout_s: float = 2.0) -> str:
+    """Why the scorer at that address does not serve the ordered artifact yet; empty if it does."""
+    try:
+        with httpx.Client(trust_env=False, timeout=timeout_s) as client:
+            answer = client.get(f"{url}/v2/models/{order.model}")
+    except httpx.TransportError as error:
+        return f"{url} does not answer ({type(error).__name__})"
+    if answer.status_code != httpx.codes.OK:
+        return f"{url} answers {answer.status_code}: {answer.text[:200]}"
+    digest = answer.json().get("artifact_digest")
+    if digest != order.artifact_digest:
+        return f"{url} serves artifact {digest}; ordered was {order.artifact_digest}"
+    return ""
+
+
+def start_failure(order: ScorerOrder, reason: str, log: str) -> RolloutError:
+    """The error that a runtime raises when a scorer does not become ready."""
+    lines = log.splitlines()[-LOG_LINES:]
+    quoted = "\n".join(f"  | {line}" for line in lines) if lines else "  (its log is empty)"
+    return RolloutError(
+        f"release {order.release_id} ({order.model} version {order.version}) did not start: {reason}. "
+        f"It was stopped; what served before still does. Last lines of its log:\n{quoted}"
+    )
