@@ -44,7 +44,7 @@ def connect() -> None:
     test's own Prefect server is left alone.
     """
     settings = Settings.from_env()
-    running = settings.services_file.is_file()
+    running = bool(_running_services(settings.home))
     if running or variable("prefect_url") in os.environ:
         os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
     if running or variable("mlflow_url") in os.environ:
@@ -168,7 +168,21 @@ def _running_services(home: Path) -> dict[str, str]:
         text = (home / "services.json").read_text()
     except FileNotFoundError:
         return {}
-    return {str(key): str(value) for key, value in json.loads(text).items()}
+    stated = {str(key): str(value) for key, value in json.loads(text).items()}
+    return stated if _is_alive(stated.get("pid", "")) else {}
+
+
+def _is_alive(process_id: str) -> bool:
+    """Whether the stack that wrote the file still runs; without a process id it is taken at its word."""
+    if not process_id.isdigit():
+        return True
+    try:
+        os.kill(int(process_id), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _convert(name: str, raw: str, to: type) -> Any:

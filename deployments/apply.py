@@ -1,0 +1,277 @@
+"""Make the Prefect server match the plan: ``python -m deployments.apply``.
+
+Idempotent: what is already as planned is not touched. What carries our mark, in our work pool, and is not planned any
+more is removed. A schedule or automation that someone has paused by hand stays paused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from griffe import Docstring, DocstringSectionKind
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events import RunDeployment
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.process import ProcessWorker
+
+from deployments.plan import MARK, Plan, PlannedAutomation, PlannedDeployment, plan
+from trimtab.errors import ServiceUnavailableError, TrimtabError
+from trimtab.settings import Settings
+from trimtab.spec import load_models
+
+_ANSWER_WITHIN_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done, by full name (``retrain/loan``, ``work pool trimtab``, ``trimtab: retrain loan when ...``)."""
+
+    created: tuple[str, ...]
+    updated: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{len(getattr(self, name))} {name}" for name in self.__slots__)
+
+
+def apply(settings: Settings) -> Applied:
+    """Make the server that the settings name match the specs in ``settings.models_dir``.
+
+    Raises
+    ------
+    SpecError
+        If a spec is wrong; nothing is touched.
+    ServiceUnavailableError
+        If the server does not answer, within seconds.
+    """
+    wanted = plan(model.spec for model in load_models(settings.models_dir).values())
+    done: dict[str, str] = {}
+    with prefect_client(settings) as client:
+        done[f"work pool {settings.work_pool}"] = _match_work_pool(client, settings.work_pool)
+        ids = _match_deployments(client, wanted, settings.work_pool, done)
+        _match_automations(client, wanted, settings.work_pool, ids, done)
+    return Applied(*(tuple(sorted(name for name, what in done.items() if what == each)) for each in Applied.__slots__))
+
+
+@contextmanager
+def prefect_client(settings: Settings) -> Iterator[SyncPrefectClient]:
+    """A client of the settings' Prefect server.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If the server does not answer, also later on.
+    """
+    url = settings.prefect_api_url
+    hint = (
+        f"no Prefect server answers at {settings.prefect_url}: start one with `trimtab up`, or set TRIMTAB_PREFECT_URL"
+    )
+    try:
+        httpx.get(f"{url}/health", timeout=_ANSWER_WITHIN_S).raise_for_status()
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise ServiceUnavailableError(f"{hint} ({error})") from error
+    except httpx.HTTPStatusError as error:
+        if error.response.is_client_error:
+            detail = error.response.text[:500]
+            raise TrimtabError(
+                f"Prefect at {settings.prefect_url} refuses {error.request.method} {error.request.url.path}: {detail}"
+            ) from error
+        raise ServiceUnavailableError(f"{hint} (status {error.response.status_code})") from error
+
+
+def _match_work_pool(client: SyncPrefectClient, name: str) -> str:
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(
+            WorkPoolCreate(name=name, type="process", description="Runs trimtab's flows", base_job_template=template)
+        )
+        return "created"
+    return "unchanged"
+
+
+def _match_deployments(
+    client: SyncPrefectClient, wanted: Plan, work_pool: str, done: dict[str, str]
+) -> dict[str, UUID]:
+    ids: dict[str, UUID] = {}
+    for planned in wanted.deployments:
+        flow_id = client.create_flow_from_name(planned.flow)
+        payload = _payload(planned, work_pool)
+        try:
+            known = client.read_deployment_by_name(planned.full_name)
+        except ObjectNotFound:
+            known = None
+        if known is not None and _stated(known) == _comparable(payload):
+            ids[planned.full_name], done[planned.full_name] = known.id, "unchanged"
+        else:
+            ids[planned.full_name] = client.create_deployment(flow_id=flow_id, name=planned.name, **payload)
+            done[planned.full_name] = "created" if known is None else "updated"
+    for stale in _ours(client, work_pool):
+        if stale.id not in ids.values():
+            client.delete_deployment(stale.id)
+            done[f"{client.read_flow(stale.flow_id).name}/{stale.name}"] = "removed"
+    return ids
+
+
+def _ours(client: SyncPrefectClient, work_pool: str) -> list[DeploymentResponse]:
+    marked = DeploymentFilter(tags=DeploymentFilterTags(all_=[MARK]))
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(deployment_filter=marked, limit=200, offset=len(found)):
+        found.extend(page)
+    return [deployment for deployment in found if deployment.work_pool_name == work_pool]
+
+
+def _payload(planned: PlannedDeployment, work_pool: str) -> dict[str, Any]:
+    """The planned deployment in Prefect's words."""
+    schedules = [CronSchedule(cron=planned.cron, timezone="UTC")] if planned.cron else []
+    enqueue = ConcurrencyOptions(collision_strategy="ENQUEUE") if planned.concurrency_limit else None
+    return {
+        "entrypoint": planned.entrypoint,
+        "description": planned.description,
+        "tags": sorted(planned.tags),
+        "parameters": dict(planned.parameters),
+        "parameter_openapi_schema": form(planned),
+        "enforce_parameter_schema": True,
+        "schedules": [DeploymentScheduleCreate(schedule=schedule) for schedule in schedules],
+        "concurrency_limit": planned.concurrency_limit,
+        "concurrency_options": enqueue,
+        "work_pool_name": work_pool,
+    }
+
+
+def _comparable(payload: Mapping[str, Any]) -> dict[str, Any]:
+    options = payload["concurrency_options"]
+    return {
+        **payload,
+        "schedules": [(each.schedule.cron, each.schedule.timezone) for each in payload["schedules"]],
+        "concurrency_options": options and options.collision_strategy,
+    }
+
+
+def _stated(known: DeploymentResponse) -> dict[str, Any]:
+    """The server's deployment, in the form of :func:`_comparable`."""
+    limit = known.global_concurrency_limit.limit if known.global_concurrency_limit else known.concurrency_limit
+    options = known.concurrency_options
+    return {
+        "entrypoint": known.entrypoint,
+        "description": known.description,
+        "tags": sorted(known.tags),
+        "parameters": known.parameters,
+        "parameter_openapi_schema": known.parameter_openapi_schema,
+        "enforce_parameter_schema": known.enforce_parameter_schema,
+        "schedules": [
+            (getattr(each.schedule, "cron", None), getattr(each.schedule, "timezone", None)) for each in known.schedules
+        ],
+        "concurrency_limit": limit,
+        "concurrency_options": options and options.collision_strategy,
+        "work_pool_name": known.work_pool_name,
+    }
+
+
+def form(planned: PlannedDeployment) -> dict[str, Any]:
+    """JSON schema of a deployment's parameters: from the flow's signature, its numpydoc, and what is fixed."""
+    module_name, function_name = planned.entrypoint.rsplit(".", 1)
+    function = getattr(importlib.import_module(module_name), function_name).fn
+    schema = parameter_schema(function).model_dump_for_openapi()
+    for name, text in _descriptions(function.__doc__ or "").items():
+        if name in schema["properties"]:
+            schema["properties"][name]["description"] = text
+    for name in planned.fixed:
+        schema["properties"][name]["enum"] = [planned.parameters[name]]
+    return schema
+
+
+def _descriptions(docstring: str) -> dict[str, str]:
+    sections = Docstring(docstring).parse("numpy", warnings=False)
+    return {
+        parameter.name: " ".join(parameter.description.split())
+        for section in sections
+        if section.kind is DocstringSectionKind.parameters
+        for parameter in section.value
+    }
+
+
+def _match_automations(
+    client: SyncPrefectClient, wanted: Plan, work_pool: str, ids: Mapping[str, UUID], done: dict[str, str]
+) -> None:
+    own_tags = {MARK, work_pool}
+    ours = [
+        each for each in client.read_automations() if each.name.startswith(f"{MARK}: ") and own_tags <= set(each.tags)
+    ]
+    kept: set[UUID] = set()
+    for planned in wanted.automations:
+        core = _automation(planned, work_pool, ids[planned.deployment])
+        known = next((each for each in ours if each.name == planned.name), None)
+        if known is None:
+            kept.add(client.create_automation(core))
+            done[planned.name] = "created"
+            continue
+        kept.add(known.id)
+        core = core.model_copy(update={"enabled": known.enabled})
+        done[planned.name] = "unchanged" if _said(known) == _said(core) else "updated"
+        if done[planned.name] == "updated":
+            client.update_automation(known.id, core)
+    for stale in ours:
+        if stale.id not in kept:
+            client.delete_automation(stale.id)
+            done[stale.name if stale.name not in done else f"{stale.name} (a copy)"] = "removed"
+
+
+def _automation(planned: PlannedAutomation, work_pool: str, deployment_id: UUID) -> AutomationCore:
+    return AutomationCore(
+        name=planned.name,
+        description=planned.description,
+        tags=sorted({*planned.tags, work_pool}),
+        trigger=EventTrigger(
+            expect={planned.event},
+            match={"prefect.resource.id": planned.resource},
+            for_each={"prefect.resource.id"},
+            threshold=1,
+            within=planned.within,
+        ),
+        actions=[RunDeployment(source="selected", deployment_id=deployment_id, parameters=dict(planned.parameters))],
+    )
+
+
+def _said(automation: Automation | AutomationCore) -> dict[str, Any]:
+    said = automation.model_dump(mode="json", exclude={"id", "owner_resource"})
+    said["tags"] = sorted(said["tags"])
+    said["trigger"].pop("id", None)
+    return said
+
+
+def main() -> int:
+    """Apply, and say what changed."""
+    try:
+        applied = apply(Settings.from_env())
+    except TrimtabError as error:
+        print(f"trimtab: {error}", file=sys.stderr)
+        return 1
+    for what in ("created", "updated", "removed"):
+        for name in getattr(applied, what):
+            print(f"{what}  {name}")
+    print(applied)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

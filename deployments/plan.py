@@ -1,0 +1,144 @@
+"""What should be deployed, as values: a function of the model specs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from trimtab.spec import ModelSpec
+
+MARK = "trimtab"
+"""Tag of all that apply makes, so that it removes nothing else."""
+
+DEBOUNCE = timedelta(seconds=10)
+"""Events of one model within this time start one run."""
+
+_DESCRIPTIONS: Mapping[str, str] = {
+    "retrain": "Trains {model} anew, and releases the result if every gate passes; the old release serves until then.",
+    "watch": "Judges the latest window of {model}'s live predictions, and asks for what follows from it.",
+    "rollback": "Brings the previous release of {model}, or a named version, back into service.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDeployment:
+    """A flow made runnable by name.
+
+    Parameters
+    ----------
+    flow, name : str
+        Together the name in Prefect: ``<flow>/<name>``.
+    entrypoint : str
+        Module path of the flow, such as ``flows.retrain.retrain``.
+    parameters : mapping
+        Defaults of the form in the Prefect UI.
+    fixed : tuple of str
+        Parameters that may have no other value than their default.
+    cron : str or None
+        When it runs by itself (UTC).
+    concurrency_limit : int or None
+        Runs at once; the others wait their turn.
+    """
+
+    flow: str
+    name: str
+    entrypoint: str
+    description: str
+    tags: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    fixed: tuple[str, ...] = ()
+    cron: str | None = None
+    concurrency_limit: int | None = None
+
+    @property
+    def full_name(self) -> str:
+        """``<flow>/<name>``, as Prefect says it."""
+        return f"{self.flow}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAutomation:
+    """A deployment that an event starts, with these parameters (templates are filled in by Prefect)."""
+
+    name: str
+    description: str
+    tags: tuple[str, ...]
+    event: str
+    resource: str
+    deployment: str
+    parameters: Mapping[str, Any]
+    within: timedelta = DEBOUNCE
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that the Prefect server should hold of ours."""
+
+    deployments: tuple[PlannedDeployment, ...]
+    automations: tuple[PlannedAutomation, ...]
+
+
+def plan(specs: Iterable[ModelSpec]) -> Plan:
+    """What these models need on the Prefect server, and the one dossier deployment that serves them all."""
+    specs = sorted(specs, key=lambda spec: spec.name)
+    return Plan(
+        deployments=(*(each for spec in specs for each in _deployments(spec)), _dossier()),
+        automations=tuple(each for spec in specs for each in _automations(spec)),
+    )
+
+
+def _deployments(spec: ModelSpec) -> tuple[PlannedDeployment, ...]:
+    return (
+        _deployment(spec, "retrain", cron=spec.schedule.retrain, concurrency_limit=1),
+        _deployment(spec, "watch", cron=spec.schedule.watch, concurrency_limit=1),
+        _deployment(spec, "rollback", concurrency_limit=1),
+    )
+
+
+def _deployment(
+    spec: ModelSpec, flow: str, cron: str | None = None, concurrency_limit: int | None = None
+) -> PlannedDeployment:
+    lines = [_DESCRIPTIONS[flow].format(model=spec.name), spec.description, spec.owner and f"Owner: {spec.owner}"]
+    return PlannedDeployment(
+        flow=flow,
+        name=spec.name,
+        entrypoint=f"flows.{flow}.{flow}",
+        description="\n\n".join(line for line in lines if line),
+        tags=(MARK, spec.name),
+        parameters={"model": spec.name},
+        fixed=("model",),
+        cron=cron,
+        concurrency_limit=concurrency_limit,
+    )
+
+
+def _dossier() -> PlannedDeployment:
+    return PlannedDeployment(
+        flow="dossier",
+        name="dossier",
+        entrypoint="flows.dossier.dossier",
+        description="Everything that led to one prediction, on a page that opens offline.",
+        tags=(MARK,),
+        parameters={},
+    )
+
+
+def _automations(spec: ModelSpec) -> tuple[PlannedAutomation, ...]:
+    return tuple(
+        PlannedAutomation(
+            name=f"{MARK}: {action} {spec.name} when a ruling asks for it",
+            description=f"A {action.upper()} ruling on {spec.name} starts {action}/{spec.name}, with itself as cause.",
+            tags=(MARK, spec.name),
+            event=f"trimtab.ruling.{action}",
+            resource=f"trimtab.model.{spec.name}",
+            deployment=f"{action}/{spec.name}",
+            parameters={"model": spec.name, **reason, "cause": "{{ event.payload }}"},
+        )
+        for action, reason in (
+            ("retrain", {}),
+            # Rollback asks for a reason; a template that finds none would fail the action without a word.
+            ("rollback", {"reason": "{{ event.payload.reason | default('a ruling asked for it') }}"}),
+        )
+    )

@@ -1,0 +1,10 @@
+"""The services of a stack on one machine: Prefect, MLflow, the gateway, a worker, and the reports' page.
+
+definitions.py says what each is and when it is ready; processes.py starts and ends process trees; supervisor.py keeps
+them running together. ``trimtab up`` and the demo use :class:`Supervisor`.
+"""
+
+from trimtab.services.definitions import Service, environment, stack_services
+from trimtab.services.supervisor import Supervisor, stop_on_signals
+
+__all__ = ["Service", "Supervisor", "environment", "stack_services", "stop_on_signals"]

@@ -1,0 +1,237 @@
+"""What each service is: its command, its variables, where it answers, and when it is ready."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+
+from trimtab.settings import QUIET_ENVIRONMENT, Settings
+
+_PREFECT_SERVER: Mapping[str, str] = {
+    # On SQLite, recording in batches removes stalls of several seconds.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
+    # A run that waits for its turn looks again after 2 s instead of 30.
+    "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
+    # Kept in memory, a slot whose holder was killed is lost for ever when the server restarts.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A process to keep running.
+
+    Parameters
+    ----------
+    name, title : str
+        In files, and for people.
+    command : tuple of str
+    url : str
+        Where it answers; empty if it does not.
+    ready : callable
+        Whether it serves now. Never blocks for more than a few seconds, never raises.
+    env : mapping
+        Its own variables, on top of :func:`environment`.
+    needs : tuple of str
+        Names of the services that must be ready before it is started.
+    start_timeout_s : float
+        After which it counts as failed.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    url: str
+    ready: Callable[[], bool]
+    env: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    start_timeout_s: float = 120
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables under which a process of this stack runs: settings, addresses, no telemetry, one numeric thread."""
+    return {
+        **QUIET_ENVIRONMENT,
+        **settings.as_env(),
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_API_URL": settings.prefect_api_url,
+        "PREFECT_UI_URL": settings.prefect_url,
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        # A server that is down is reported within seconds, not minutes.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+        # The services share the cores: more threads than that only wait for each other.
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def settle_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
+    """Settings whose addresses on this machine are all free: a taken port, or port 0, is replaced, and that is said."""
+    urls: dict[str, str] = {}
+    taken: set[int] = set()
+    for name, title in (
+        ("prefect_url", "Prefect"),
+        ("mlflow_url", "MLflow"),
+        ("gateway_url", "the gateway"),
+        ("reports_url", "the reports"),
+    ):
+        url = str(getattr(settings, name)).rstrip("/")
+        if is_local(url):
+            parts = urlsplit(url)
+            host, wanted = parts.hostname or settings.host, parts.port or 0
+            port = wanted if wanted not in taken and _is_free(host, wanted) else _free_port(host, taken)
+            if wanted not in (0, port):
+                say(f"port {wanted} is taken: {title} listens on {port} instead")
+            taken.add(port)
+            url = f"{parts.scheme}://{host}:{port}"
+        urls[name] = url
+    return dataclasses.replace(settings, **urls)  # type: ignore[arg-type]
+
+
+def is_local(url: str) -> bool:
+    """Whether the address is this machine's own, so that the service is ours to start."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of the address succeeds."""
+    try:
+        return httpx.get(url, timeout=3).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def worker_is_online(settings: Settings, worker: str) -> bool:
+    """Whether Prefect has seen the worker of that name in the work pool."""
+    address = f"{settings.prefect_api_url}/work_pools/{settings.work_pool}/workers/filter"
+    try:
+        found = httpx.post(address, json={}, timeout=3)
+    except httpx.HTTPError:
+        return False
+    return found.is_success and any(each["name"] == worker and each["status"] == "ONLINE" for each in found.json())
+
+
+def stack_services(settings: Settings, worker: str = "trimtab") -> list[Service]:
+    """The services that this machine is to run, in the order in which they start.
+
+    Parameters
+    ----------
+    settings : Settings
+        With free ports (:func:`settle_ports`). A service whose address is another machine's is left out.
+    worker : str
+        Name of the worker; a new one for each stack, so that an old one is not taken for it.
+    """
+    python = sys.executable
+    mlflow, reports = urlsplit(settings.mlflow_url), urlsplit(settings.reports_url)
+    store = settings.home / "mlflow"
+    every = [
+        prefect_server(settings),
+        Service(
+            "mlflow",
+            "MLflow",
+            (
+                *(python, "-m", "mlflow", "server", "--workers", "1"),
+                *("--host", str(mlflow.hostname), "--port", str(mlflow.port)),
+                *("--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"),
+                *("--artifacts-destination", str(store / "artifacts"), "--serve-artifacts"),
+            ),
+            settings.mlflow_url,
+            lambda: answers(f"{settings.mlflow_url}/health"),
+            env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        ),
+        Service(
+            "gateway",
+            "gateway",
+            (python, "-m", "trimtab.serving"),
+            settings.gateway_url,
+            lambda: answers(f"{settings.gateway_url}/v2/health/live"),
+            env={"OMP_NUM_THREADS": "1"},
+        ),
+        Service(
+            "reports",
+            "reports",
+            (
+                *(python, "-m", "http.server", str(reports.port), "--bind", str(reports.hostname)),
+                *("--directory", str(settings.reports_dir)),
+            ),
+            settings.reports_url,
+            lambda: answers(settings.reports_url),
+        ),
+    ]
+    own = [service for service in every if is_local(service.url)]
+    prefect_is_own = tuple(service.name for service in own if service.name == "prefect")
+    return [
+        *own,
+        Service(
+            "worker",
+            "Prefect worker",
+            (
+                *(python, "-m", "prefect", "worker", "start", "--type", "process"),
+                *("--pool", settings.work_pool, "--name", worker),
+            ),
+            "",
+            lambda: worker_is_online(settings, worker),
+            env={"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "10"},
+            needs=prefect_is_own,
+        ),
+    ]
+
+
+def prefect_server(settings: Settings) -> Service:
+    """The Prefect server, on SQLite in the home."""
+    address = urlsplit(settings.prefect_url)
+    database = settings.home / "prefect" / "prefect.db"
+    return Service(
+        "prefect",
+        "Prefect server",
+        (
+            *(sys.executable, "-m", "prefect", "server", "start"),
+            *("--host", str(address.hostname), "--port", str(address.port)),
+        ),
+        settings.prefect_url,
+        lambda: answers(f"{settings.prefect_api_url}/ready"),
+        env={
+            **_PREFECT_SERVER,
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+            "PREFECT_SERVER_UI_API_URL": settings.prefect_api_url,
+        },
+    )
+
+
+def _is_free(host: str, port: int) -> bool:
+    if port == 0:
+        return False
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(host: str, taken: set[int]) -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port = int(probe.getsockname()[1])
+        if port not in taken:
+            return port

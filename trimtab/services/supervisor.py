@@ -1,0 +1,304 @@
+"""Keeps the services of a stack running together: ready, restarted when they die, and stopped as one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Any, Self
+
+import httpx
+
+from trimtab.errors import ServiceUnavailableError
+from trimtab.services import processes
+from trimtab.services.definitions import Service, environment, is_local, settle_ports, stack_services
+from trimtab.settings import Settings
+
+_POLL_S = 0.2
+_GRACE_S = 8.0
+_LONGEST_BACKOFF_S = 30.0
+_STABLE_AFTER_S = 60.0
+_STOP_ORDER = ("worker", "gateway", "reports", "mlflow", "prefect")
+
+
+@dataclass
+class _Running:
+    service: Service
+    process: subprocess.Popen[bytes]
+    started: float
+    failures: int = 0
+    restart_at: float | None = None
+
+
+class Supervisor:
+    """Starts the services of a home, keeps them up, and stops them without leaving a process behind.
+
+    Blocking while starting and stopping; in between a thread of its own restarts what dies. A context manager: leaving
+    it stops the stack.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where the stack lives. Addresses of other machines are used as they are; those of this one are served here, on
+        another port where theirs is taken.
+    say : callable
+        Told, a line at a time, what happens.
+    services : callable, optional
+        The services to run, given settings and the worker's name; all of them by default.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        From :meth:`start`, if a stack is up in this home or a service does not become ready; nothing is left running.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None] = print,
+        services: Callable[[Settings, str], Sequence[Service]] = stack_services,
+    ) -> None:
+        self.settings = settings
+        self._say = say
+        self._services = services
+        self._stack = uuid.uuid4().hex
+        self._running: dict[str, _Running] = {}
+        self._lock: IO[str] | None = None
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Settings:
+        """Start everything and wait until it is ready.
+
+        Returns
+        -------
+        Settings
+            With the addresses that the services really have; also on file for other processes.
+        """
+        self._take_home()
+        try:
+            self._end_dead_stack()
+            self.settings = settle_ports(self.settings, self._say)
+            for folder in ("prefect", "mlflow", "reports", "logs"):
+                (self.settings.home / folder).mkdir(parents=True, exist_ok=True)
+            self._start_all()
+            self._write_services_file()
+            self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+            self._watcher.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self.settings
+
+    def wait(self) -> None:
+        """Block until :meth:`stop` is called, or the process is interrupted."""
+        while not self._stopping.wait(1.0):
+            pass
+
+    def stop(self) -> None:
+        """Stop everything, in order. Idempotent; a second Ctrl-C does not cut it short."""
+        with _deaf_to_signals():
+            self._stopping.set()
+            if self._watcher is not None and self._watcher is not threading.current_thread():
+                self._watcher.join()
+            order = sorted(
+                self._running.values(),
+                key=lambda each: (
+                    _STOP_ORDER.index(each.service.name) if each.service.name in _STOP_ORDER else len(_STOP_ORDER)
+                ),
+            )
+            for running in order:
+                processes.stop_tree(running.process.pid, _GRACE_S)
+                running.process.wait()
+                self._say(f"{running.service.title} is stopped")
+            processes.end(processes.members(self._stack), _GRACE_S)
+            self._running.clear()
+            if self._lock is not None:
+                self.settings.services_file.unlink(missing_ok=True)
+                self._lock.close()
+                self._lock = None
+
+    def process_ids(self) -> dict[str, int]:
+        """Process id of each running service, by name."""
+        return {name: running.process.pid for name, running in self._running.items()}
+
+    def _take_home(self) -> None:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        lock = (self.settings.home / "up.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            owner = _stated(self.settings).get("pid", "unknown")
+            raise ServiceUnavailableError(
+                f"a stack is already up in {self.settings.home} (process {owner}); "
+                "stop it with Ctrl-C, or set TRIMTAB_HOME to another folder"
+            ) from error
+        self._lock = lock
+        self._stopping.clear()
+
+    def _end_dead_stack(self) -> None:
+        stated = _stated(self.settings)
+        if not stated:
+            return
+        left = processes.members(str(stated.get("stack", "")))
+        self._say(
+            f"the stack that was up in {self.settings.home} did not end well: stopping {len(left)} processes of it"
+        )
+        processes.end(left, _GRACE_S)
+        self.settings.services_file.unlink(missing_ok=True)
+
+    def _start_all(self) -> None:
+        worker = f"trimtab-{self._stack[:8]}"
+        waiting = list(self._services(self.settings, worker))
+        ready: set[str] = set()
+        while waiting or len(ready) < len(self._running):
+            for service in [each for each in waiting if ready.issuperset(each.needs)]:
+                if service.name == "worker":
+                    self._close_interrupted_runs()
+                self._launch(service)
+                waiting.remove(service)
+            for name, running in self._running.items():
+                if name not in ready and self._is_ready(running):
+                    ready.add(name)
+                    where = f" at {running.service.url}" if running.service.url else ""
+                    self._say(f"{running.service.title} is ready{where} ({time.monotonic() - running.started:.1f} s)")
+            time.sleep(_POLL_S)
+
+    def _is_ready(self, running: _Running) -> bool:
+        code = running.process.poll()
+        waited = time.monotonic() - running.started
+        if code is not None or waited > running.service.start_timeout_s:
+            problem = f"ended with status {code}" if code is not None else f"is not ready after {waited:.0f} s"
+            raise ServiceUnavailableError(
+                f"{running.service.title} {problem}; the end of {self._log(running.service)}:\n"
+                + _tail(self._log(running.service))
+            )
+        return running.service.ready()
+
+    def _launch(self, service: Service, failures: int = 0) -> None:
+        process = processes.start(
+            service.command,
+            {**environment(self.settings), **service.env},
+            self._log(service),
+            self.settings.home,
+            self._stack,
+        )
+        self._running[service.name] = _Running(service, process, time.monotonic(), failures)
+
+    def _log(self, service: Service) -> Path:
+        return self.settings.home / "logs" / f"{service.name}.log"
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_POLL_S):
+            for running in list(self._running.values()):
+                self._tend(running)
+
+    def _tend(self, running: _Running) -> None:
+        code = running.process.poll()
+        if code is None:
+            return
+        now = time.monotonic()
+        if running.restart_at is None:
+            failures = 0 if now - running.started > _STABLE_AFTER_S else running.failures
+            pause = min(2.0**failures, _LONGEST_BACKOFF_S)
+            running.failures, running.restart_at = failures + 1, now + pause
+            self._say(
+                f"{running.service.title} ended with status {code}; started again in {pause:.0f} s "
+                f"(see {self._log(running.service)})"
+            )
+        elif now >= running.restart_at:
+            self._launch(running.service, running.failures)
+            self._write_services_file()
+
+    def _write_services_file(self) -> None:
+        kept = {
+            key.removeprefix("TRIMTAB_").lower(): value
+            for key, value in self.settings.as_env().items()
+            if key not in ("TRIMTAB_HOME", "TRIMTAB_GATEWAY_TOKEN")
+        }
+        state = {
+            **kept,
+            "pid": os.getpid(),
+            "stack": self._stack,
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "processes": self.process_ids(),
+        }
+        draft = self.settings.services_file.with_suffix(".draft")
+        draft.write_text(json.dumps(state, indent=2) + "\n")
+        draft.replace(self.settings.services_file)
+
+    def _close_interrupted_runs(self) -> None:
+        """Mark as crashed the runs that a stopped stack left half-way, so that they hold no concurrency slot."""
+        if not is_local(self.settings.prefect_url):
+            return
+        with httpx.Client(base_url=self.settings.prefect_api_url, timeout=30) as api:
+            left = api.post(
+                "/flow_runs/filter",
+                json={
+                    "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
+                    "work_pools": {"name": {"any_": [self.settings.work_pool]}},
+                },
+            ).raise_for_status()
+            for run in left.json():
+                state = {"type": "CRASHED", "message": "the stack was stopped while this ran; run it again"}
+                api.post(f"/flow_runs/{run['id']}/set_state", json={"state": state, "force": True}).raise_for_status()
+                self._say(f"flow run {run['name']} was cut off when the stack stopped: marked as crashed")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Within it SIGTERM interrupts like Ctrl-C (KeyboardInterrupt), so that both leave through the same door."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stated(settings: Settings) -> dict[str, Any]:
+    try:
+        return dict(json.loads(settings.services_file.read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else ""
