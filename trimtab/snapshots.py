@@ -1,0 +1,215 @@
+"""Snapshots: a model's rows as its spec promises them, in one Parquet file that is known by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trimtab.errors import SourceError
+from trimtab.records import Snapshot
+from trimtab.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EVENT_TIME = pa.timestamp("us", tz="UTC")
+
+
+def conform(spec: ModelSpec, frame: Any, start: datetime, end: datetime, minimum_rows: int) -> pa.Table:
+    """Check what a source returned, and give it the one form that its rows have.
+
+    Columns are the event time, the key if the spec names one, the features and the target; others are left out. Rows
+    are sorted, so that the same rows give the same file however the source ordered them.
+
+    Parameters
+    ----------
+    spec
+        What the source promises.
+    frame
+        What it returned: a pandas DataFrame.
+    start, end
+        The span that was asked for; ``end`` is exclusive.
+    minimum_rows
+        How many rows are needed.
+
+    Raises
+    ------
+    SourceError
+        If it is something else than promised; the message names column and value, and what would be right.
+    """
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise SourceError(f"source {spec.source!r} returned {type(frame).__name__}; it must be a pandas DataFrame")
+    wanted = [spec.event_time, *([spec.key] if spec.key else []), *spec.feature_names, spec.target.name]
+    if missing := [name for name in wanted if name not in frame.columns]:
+        raise SourceError(
+            f"source {spec.source!r} returned no columns {missing}; it returned {list(map(str, frame.columns))}"
+        )
+    if len(frame) < minimum_rows:
+        raise SourceError(
+            f"source {spec.source!r} returned {len(frame)} rows for [{start}, {end}); "
+            f"at least {minimum_rows} are needed"
+        )
+    columns = {spec.event_time: _event_time(spec, frame[spec.event_time], start, end)}
+    if spec.key:
+        columns[spec.key] = pa.array(frame[spec.key].astype(str), type=pa.string())
+    for feature in spec.features:
+        columns[feature.name] = _CONVERT[feature.type](feature.name, frame[feature.name])
+    columns[spec.target.name] = _target(spec, frame[spec.target.name])
+    table = pa.table(columns)
+    return table.sort_by([(name, "ascending") for name in table.column_names])
+
+
+def write_table(table: pa.Table, folder: Path) -> tuple[str, Path]:
+    """Write a table under its digest, atomically; returns the digest (SHA-256 of the file, hex) and the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd", row_group_size=65_536)
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        path = folder / f"{digest}.parquet"
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return digest, path
+
+
+def read_snapshot(snapshot: Snapshot) -> pa.Table:
+    """The rows of a snapshot.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, or is not the one that was recorded.
+    """
+    path = Path(snapshot.uri)
+    if not path.is_file():
+        raise SourceError(f"the file of {snapshot.id} is missing: {path}")
+    content = path.read_bytes()
+    if (digest := hashlib.sha256(content).hexdigest()) != snapshot.digest:
+        raise SourceError(f"{path} was altered: its digest is {digest}; on record is {snapshot.digest}")
+    return pq.read_table(pa.BufferReader(content))
+
+
+def feature_columns(spec: ModelSpec, table: pa.Table) -> dict[str, list[Any]]:
+    """The features of a table as lists by name, as :meth:`trimtab.scoring.model.Artifact.encode` takes them."""
+    return {name: table.column(name).to_pylist() for name in spec.feature_names}
+
+
+def _event_time(spec: ModelSpec, values: pd.Series[Any], start: datetime, end: datetime) -> pa.Array:
+    if getattr(values.dtype, "tz", None) is None:
+        raise SourceError(
+            f"column {spec.event_time!r} has type {values.dtype}; "
+            f"it must be a timezone-aware time (UTC), such as {start}"
+        )
+    if bool(values.isna().any()):
+        raise SourceError(
+            f"column {spec.event_time!r} has {int(values.isna().sum())} rows without a time; each needs one"
+        )
+    outside = values[(values < start) | (values >= end)]
+    if len(outside):
+        raise SourceError(
+            f"column {spec.event_time!r} holds {outside.iloc[0].isoformat()} ({len(outside)} such rows); "
+            f"the source was asked for [{start.isoformat()}, {end.isoformat()}) only"
+        )
+    return pa.array(values, type=EVENT_TIME)
+
+
+def _number(name: str, values: pd.Series[Any]) -> pa.Array:
+    numbers = _floats(name, values, "a number")
+    return pa.array(numbers, type=pa.float64(), mask=np.isnan(numbers))
+
+
+def _integer(name: str, values: pd.Series[Any]) -> pa.Array:
+    numbers = _floats(name, values, "a whole number")
+    missing = np.isnan(numbers)
+    broken = ~missing & (numbers != np.floor(numbers))
+    if broken.any():
+        raise SourceError(f"column {name!r} holds {numbers[broken][0]}; it must hold whole numbers or null")
+    return pa.array(np.where(missing, 0, numbers).astype(np.int64), mask=missing)
+
+
+def _category(name: str, values: pd.Series[Any]) -> pa.Array:
+    listed = [None if missing else value for value, missing in zip(values, values.isna(), strict=True)]
+    wrong = next((value for value in listed if value is not None and not isinstance(value, str)), None)
+    if wrong is not None:
+        raise SourceError(f"column {name!r} holds {wrong!r} ({type(wrong).__name__}); it must hold strings or null")
+    return pa.array(listed, type=pa.string())
+
+
+def _boolean(name: str, values: pd.Series[Any]) -> pa.Array:
+    listed = [None if missing else value for value, missing in zip(values, values.isna(), strict=True)]
+    wrong = next((value for value in listed if value is not None and value not in (True, False)), None)
+    if wrong is not None:
+        raise SourceError(f"column {name!r} holds {wrong!r}; it must hold true, false or null")
+    return pa.array([None if value is None else bool(value) for value in listed], type=pa.bool_())
+
+
+def _target(spec: ModelSpec, values: pd.Series[Any]) -> pa.Array:
+    name = spec.target.name
+    numbers = _floats(name, values, "a number")
+    if np.isnan(numbers).any():
+        raise SourceError(
+            f"target {name!r} is missing in {int(np.isnan(numbers).sum())} of {len(numbers)} rows; "
+            "the source must return only rows whose target was known"
+        )
+    if spec.target.kind == "regression":
+        return pa.array(numbers, type=pa.float64())
+    wrong = numbers[(numbers != 0) & (numbers != 1)]
+    if len(wrong):
+        raise SourceError(f"target {name!r} holds {wrong[0]:g} ({len(wrong)} such rows); a binary target is 0 or 1")
+    return pa.array(numbers.astype(np.int64))
+
+
+def _floats(name: str, values: pd.Series[Any], expected: str) -> np.ndarray:
+    try:
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise SourceError(
+            f"column {name!r} has type {values.dtype}; it must hold {expected}s or null: {error}"
+        ) from error
+    if np.isinf(numbers).any():
+        raise SourceError(
+            f"column {name!r} holds {numbers[np.isinf(numbers)][0]}; it must hold finite {expected}s or null"
+        )
+    return numbers
+
+
+_CONVERT: dict[str, Callable[[str, Any], pa.Array]] = {
+    "number": _number,
+    "integer": _integer,
+    "category": _category,
+    "boolean": _boolean,
+}
+
+
+def slice_labels(values: pa.ChunkedArray, kind: str, bins: int = 4) -> np.ndarray:
+    """A label a row by which metrics are sliced: the value itself, or the quantile range of a number; null is "null".
+
+    Returns
+    -------
+    np.ndarray
+        Strings, of shape (rows,).
+    """
+    if kind in ("category", "boolean"):
+        return np.asarray(pc.fill_null(pc.cast(values, pa.string()), "null").to_pylist(), dtype=object)
+    numbers = pc.cast(values, pa.float64()).to_numpy()
+    known = numbers[~np.isnan(numbers)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1))) if len(known) else np.array([0.0])
+    at = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, max(len(edges) - 2, 0))
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges)] or [f"{edges[0]:g}"]
+    return np.asarray(["null" if np.isnan(x) else names[i] for x, i in zip(numbers, at, strict=True)], dtype=object)
