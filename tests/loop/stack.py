@@ -1,0 +1,105 @@
+"""What a person would do with a running stack and the synthetic loan model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import httpx
+import pandas as pd
+
+from trimtab.ledger import Ledger
+from trimtab.records import Retraining
+from trimtab.serving.client import GatewayClient
+from trimtab.settings import Settings
+from trimtab.spec import Model
+
+T = TypeVar("T")
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+@dataclass
+class Stack:
+    """The services, and what a person would do with them."""
+
+    settings: Settings
+    ledger: Ledger
+    gateway: GatewayClient
+    model: Model
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        answer = httpx.request(method, f"{self.settings.prefect_url}/api{path}", json=body, timeout=30, trust_env=False)
+        answer.raise_for_status()
+        return answer.json()
+
+    def run(self, deployment: str, **parameters: Any) -> dict[str, Any]:
+        """Run a deployment through the worker, to its end."""
+        found = self.api("GET", f"/deployments/name/{deployment}")
+        run = self.api("POST", f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        return self.wait_for_run(run["id"])
+
+    def wait_for_run(self, run_id: str) -> dict[str, Any]:
+        return until(
+            lambda: self.api("GET", f"/flow_runs/{run_id}"), lambda run: run["state_type"] in FINAL, f"run {run_id}"
+        )
+
+    def succeed(self, deployment: str, **parameters: Any) -> dict[str, Any]:
+        run = self.run(deployment, **parameters)
+        assert run["state_type"] == "COMPLETED", f"{deployment}: {run['state']['message']}\n{self.logs(run['id'])}"
+        return run
+
+    def logs(self, run_id: str) -> str:
+        body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
+        return "\n".join(line["message"] for line in self.api("POST", "/logs/filter", body))
+
+    def runs_of(self, deployment: str) -> list[dict[str, Any]]:
+        found = self.api("GET", f"/deployments/name/{deployment}")
+        return self.api("POST", "/flow_runs/filter", {"flow_runs": {"deployment_id": {"any_": [found["id"]]}}})
+
+    def traffic(self, start: datetime, end: datetime) -> pd.DataFrame:
+        """Send the loans of a span through the gateway, 40 at a time; returns them with their prediction ids."""
+        loans = self.model.function("data:load")(start, end, end + pd.Timedelta(days=1))
+        ids: list[str] = []
+        for first in range(0, len(loans), 40):
+            ids += self.predict(loans.iloc[first : first + 40])["prediction_id"]
+        return loans.assign(prediction_id=ids)
+
+    def predict(self, loans: pd.DataFrame) -> dict[str, Any]:
+        columns = {name: loans[name].tolist() for name in self.model.spec.feature_names}
+        return self.gateway.infer("loan", columns, [time.to_pydatetime() for time in loans["event_time"]])
+
+    def settle(self, loans: pd.DataFrame) -> None:
+        """Post what became of these loans, two hours after each."""
+        known = loans["event_time"] + pd.Timedelta(hours=2)
+        self.gateway.outcomes(
+            "loan",
+            [
+                {"prediction_id": prediction_id, "value": float(value), "observed_at": time.isoformat()}
+                for prediction_id, value, time in zip(loans["prediction_id"], loans["repaid"], known, strict=True)
+            ],
+        )
+
+    def retrainings(self) -> list[Retraining]:
+        return self.ledger.records(Retraining, "loan")
+
+    def champion_alias(self) -> str:
+        answer = httpx.get(
+            f"{self.settings.mlflow_url}/api/2.0/mlflow/registered-models/alias",
+            params={"name": "loan", "alias": "champion"},
+            timeout=30,
+            trust_env=False,
+        )
+        answer.raise_for_status()
+        return answer.json()["model_version"]["version"]
+
+
+def until(look: Callable[[], T], good: Callable[[T], bool], what: str, within_s: float = 120) -> T:
+    """Look until it is good; fail with what was seen last."""
+    deadline = time.monotonic() + within_s
+    while not good(seen := look()):
+        assert time.monotonic() < deadline, f"{what}: not within {within_s} s; last seen: {seen}"
+        time.sleep(0.2)
+    return seen
