@@ -21,8 +21,8 @@ _TIMEOUT_S = 60.0
 class GatewayClient:
     """Talks to the gateway at ``settings.gateway_url``; one connection pool, safe for threads.
 
-    Every method raises ``ServiceUnavailableError`` when the gateway does not answer or answers 503, and ``RequestError``
-    with the gateway's own words when it refuses.
+    Every method raises ``ServiceUnavailableError`` when the gateway does not answer or answers 503, and
+    ``RequestError`` with the gateway's own words when it refuses.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -1,0 +1,32 @@
+"""The prediction log and the outcomes: one folder a model.
+
+Where to go to change ...
+
+=============================================  ==================
+columns, ids and their forms                   ``schema.py``
+how a batch becomes durable, and what is read  ``log.py``
+the files that sealed spans become             ``segments.py``
+finding one prediction, or a window of them    ``lookup.py``
+what came true                                 ``outcomes.py``
+=============================================  ==================
+
+Stored formats are promises: columns are only ever added, and what an older version wrote is read for ever.
+"""
+
+from trimtab.predictions.log import PredictionLog
+from trimtab.predictions.lookup import find_prediction, read_window
+from trimtab.predictions.outcomes import Outcome, Outcomes, Receipt
+from trimtab.predictions.schema import log_schema, new_prediction_ids
+from trimtab.predictions.segments import SealedSpan
+
+__all__ = [
+    "Outcome",
+    "Outcomes",
+    "PredictionLog",
+    "Receipt",
+    "SealedSpan",
+    "find_prediction",
+    "log_schema",
+    "new_prediction_ids",
+    "read_window",
+]

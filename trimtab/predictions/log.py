@@ -1,0 +1,254 @@
+"""The prediction log of one model: every row that was answered, durable before the answer went out.
+
+New rows are in the spool (``spool.py``), older ones in sealed segments (``segments.py``); reading sees one table.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.errors import PredictionLogError, UnknownPredictionError
+from trimtab.predictions.schema import (
+    BASE_FIELDS,
+    conform,
+    id_bytes,
+    id_text,
+    merge_schemas,
+    microseconds,
+)
+from trimtab.predictions.segments import (
+    SealedSpan,
+    file_digest,
+    in_window,
+    open_segment,
+    read_ids,
+    read_segment,
+    write_segment,
+)
+from trimtab.predictions.spool import Spool, View
+
+SEGMENT_ROWS = 262_144
+"""A segment holds about this many rows at most."""
+
+
+class PredictionLog:
+    """The log in one folder. Safe for threads, and for one writer beside sealers and readers in other processes.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<predictions_dir>/<model>``; made by the first append.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._spool = Spool(folder)
+
+    def append(self, rows: pa.RecordBatch) -> None:
+        """Make rows durable; they are when this returns. Blocks for one write to disk.
+
+        Parameters
+        ----------
+        rows
+            Under :func:`trimtab.predictions.schema.log_schema`; ids must be new.
+
+        Raises
+        ------
+        PredictionLogError
+            If a column is missing or the disk refuses; then none of the rows is kept.
+        """
+        self._spool.append(rows)
+
+    def read(
+        self,
+        start: datetime,
+        end: datetime,
+        columns: Sequence[str] | None = None,
+        release_id: str | None = None,
+    ) -> pa.Table:
+        """Rows with ``event_time`` in [start, end), each once, ordered by id.
+
+        Parameters
+        ----------
+        start, end
+            Timezone-aware.
+        columns
+            Which columns, in this order; all by default. A feature that older or newer rows lack is null there.
+        release_id
+            Only rows that this release answered.
+
+        Raises
+        ------
+        PredictionLogError
+            If a file is damaged or gone, or no row ever had such a column.
+        """
+        bounds = (microseconds(start), microseconds(end))
+        view = self._spool.view(*bounds)
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "prediction_id"]))
+        parts = [read_segment(span.path, *bounds, wanted, release_id) for span, _ in view.segments]
+        for rows in _tables(view.batches):
+            rows = rows.filter(in_window(rows, *bounds, release_id))
+            parts.append(
+                rows if wanted is None else rows.select([name for name in wanted if name in rows.column_names])
+            )
+        table = _ordered(self._as_one([part for part in parts if len(part)], wanted))
+        return table if columns is None else table.select(list(columns))
+
+    def get(self, prediction_id: str) -> dict[str, Any]:
+        """One prediction: its columns by name, the id as text, times as UTC datetimes.
+
+        Raises
+        ------
+        UnknownPredictionError
+            If it is not on record.
+        """
+        key = id_bytes(prediction_id)
+        for rows in self._holding([key], None):
+            found = rows.filter(
+                pc.equal(rows["prediction_id"], pa.scalar(key, rows.schema.field("prediction_id").type))
+            )
+            if len(found):
+                record: dict[str, Any] = found.slice(0, 1).to_pylist()[0]
+                return {**record, "prediction_id": id_text(key)}
+        raise UnknownPredictionError(f"no prediction {prediction_id!r} is on record in {self.folder}")
+
+    def missing(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Those of the ids that are not on record."""
+        unknown = set(ids)
+        for rows in self._holding(ids, ["prediction_id"]) if ids else ():
+            unknown.difference_update(rows["prediction_id"].to_pylist())
+        return [prediction_id for prediction_id in ids if prediction_id in unknown]
+
+    def seal(self) -> list[SealedSpan]:
+        """Move what is in the spool into segments, while appends and reads go on. May be cut short and repeated.
+
+        Returns
+        -------
+        list of SealedSpan
+            Every segment that was not yet acknowledged, oldest first: those of this call, and those of an earlier one
+            whose caller did not come to record them. Record each in the ledger, then :meth:`acknowledge` them.
+
+        Raises
+        ------
+        PredictionLogError
+            If the disk refuses; all rows stay readable.
+        """
+        if not self._spool.exists:
+            return []
+        with self._sealing():
+            self._spool.drop_sealed()
+            self._remove_leftovers()
+            while (taken := self._spool.unsealed(SEGMENT_ROWS))[1]:
+                sequence, batches = taken
+                rows = self._as_one(_tables(batches), None)
+                self._spool.commit_segment(sequence, *write_segment(self._spool.segments_dir, rows))
+                self._spool.drop_sealed()
+        return self._spool.spans(unacknowledged_only=True)
+
+    def acknowledge(self, spans: Iterable[SealedSpan]) -> None:
+        """Note that these segments are in the ledger: :meth:`seal` names them no more."""
+        self._spool.acknowledge([span.path.name for span in spans])
+
+    def spans(self) -> list[SealedSpan]:
+        """Every sealed segment, oldest first."""
+        return self._spool.spans()
+
+    def verify(self) -> int:
+        """Check every sealed segment against its digest; returns how many there are.
+
+        Raises
+        ------
+        PredictionLogError
+            At the first that is gone or was altered, naming it.
+        """
+        spans = self.spans()
+        for span in spans:
+            open_segment(span.path).close()
+            if (found := file_digest(span.path)) != span.digest:
+                raise PredictionLogError(
+                    f"segment {span.path} was altered: its digest is {found}, sealed was {span.digest}"
+                )
+        return len(spans)
+
+    def close(self) -> None:
+        """Close the file that appends go to."""
+        self._spool.close()
+
+    def _holding(self, ids: Sequence[bytes], columns: list[str] | None) -> Iterator[pa.Table]:
+        """Rows among which any of these ids stands, if it is on record."""
+        view: View = self._spool.view_ids(ids)
+        for rows in _tables(view.batches):
+            yield rows if columns is None else rows.select(columns)
+        for span, manifest in view.segments:
+            first, last = id_bytes(span.first_id), id_bytes(span.last_id)
+            if mine := [key for key in ids if first <= key <= last]:
+                yield read_ids(span.path, manifest, mine, columns)
+
+    def _as_one(self, parts: list[pa.Table], columns: list[str] | None) -> pa.Table:
+        """Parts of several schemas as one table with these columns (all: None)."""
+        schema = merge_schemas([part.schema for part in parts])
+        if not parts or columns is not None:
+            known = merge_schemas(self._spool.schemas())
+            schema = known if columns is None else _select(schema, known, columns, self.folder)
+        return pa.concat_tables([conform(part, schema) for part in parts]) if parts else schema.empty_table()
+
+    @contextmanager
+    def _sealing(self) -> Iterator[None]:
+        """One sealer at a time; the lock goes with its process."""
+        with (self.folder / "seal.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield
+            except (pa.ArrowException, OSError) as error:
+                raise PredictionLogError(
+                    f"{self.folder} cannot be sealed: {error}; its rows stay in the spool"
+                ) from error
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a seal left that was cut short before it counted; its rows are still in the spool."""
+        sealed = {span.path for span in self.spans()}
+        for path in self._spool.segments_dir.glob("*"):
+            if path.suffix == ".parquet" and path not in sealed:
+                with open_segment(path) as file:
+                    ids = file.read(columns=["prediction_id"])["prediction_id"].to_pylist()
+                if self.missing(ids):
+                    raise PredictionLogError(
+                        f"{path} holds predictions that {self._spool.path} does not know: was that file put back from "
+                        "an older copy? Put back the newest one"
+                    )
+            if path not in sealed:
+                path.unlink()
+
+
+def _select(schema: pa.Schema, known: pa.Schema, columns: list[str], folder: Path) -> pa.Schema:
+    """The columns' types: as in the rows at hand, else as the log ever knew them."""
+    fields = []
+    for name in columns:
+        source = schema if name in schema.names else known
+        if name not in source.names:
+            if len(known) > len(BASE_FIELDS) + 1:
+                raise PredictionLogError(f"no row in {folder} ever had a column {name!r}; there are {known.names}")
+            fields.append(pa.field(name, pa.null()))
+        else:
+            fields.append(source.field(name))
+    return pa.schema(fields)
+
+
+def _tables(batches: Sequence[pa.RecordBatch]) -> list[pa.Table]:
+    """Batches as tables, one a run of the same schema: many small batches cost little then."""
+    runs = itertools.groupby(batches, key=lambda batch: batch.schema)
+    return [pa.Table.from_batches(list(run), schema).combine_chunks() for schema, run in runs]
+
+
+def _ordered(table: pa.Table) -> pa.Table:
+    ids = table["prediction_id"].combine_chunks()
+    return table.take(pc.sort_indices(ids)) if len(table) > 1 else table

@@ -1,0 +1,287 @@
+"""The spool: where a batch becomes durable before its answers go out, and the list of what was sealed since.
+
+One SQLite file in WAL mode with ``synchronous=FULL``; one row a batch, the rows themselves as an Arrow IPC message.
+Sealing commits in one small row of ``segments``: a batch whose sequence is at most the highest ``through_sequence``
+counts as sealed from then on, and is deleted afterwards, at leisure. So every reader, in one read transaction, sees each
+row exactly once, whenever a seal is cut short.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.errors import PredictionLogError
+from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
+from trimtab.predictions.segments import Manifest, SealedSpan
+
+FORMAT_VERSION = 1
+_BUSY_TIMEOUT_S = 30
+_DELETE_BATCHES = 200
+_REQUIRED = ("prediction_id", "version", "release_id", "event_time", "logged_at", "score")
+
+# AUTOINCREMENT: a sequence is never given twice, also after all batches were sealed and deleted.
+_TABLES = f"""
+CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY, body BLOB NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS batches (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT, schema_id INTEGER NOT NULL, row_count INTEGER NOT NULL,
+  first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL, max_event_time INTEGER NOT NULL,
+  checksum INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS batches_by_id ON batches (last_id, first_id);
+CREATE TABLE IF NOT EXISTS segments (
+  name TEXT PRIMARY KEY, through_sequence INTEGER NOT NULL, digest TEXT NOT NULL, row_count INTEGER NOT NULL,
+  size_bytes INTEGER NOT NULL, first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL,
+  max_event_time INTEGER NOT NULL, manifest BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0);
+PRAGMA user_version = {FORMAT_VERSION};
+"""
+_UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
+_BATCH = "SELECT sequence, schema_id, checksum, body FROM batches WHERE "
+_SEGMENT = """
+SELECT name, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest FROM segments """
+_INSERT_BATCH = """
+INSERT INTO batches (schema_id, row_count, first_id, last_id, min_event_time, max_event_time, checksum, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_SEGMENT = """
+INSERT INTO segments (name, through_sequence, digest, row_count, size_bytes, first_id, last_id, min_event_time,
+  max_event_time, manifest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_DELETE_SEALED = f"""
+DELETE FROM batches WHERE sequence IN (SELECT sequence FROM batches WHERE NOT {_UNSEALED} LIMIT {_DELETE_BATCHES})"""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one read transaction saw: unsealed batches and sealed segments, no row in both."""
+
+    batches: list[pa.RecordBatch]
+    segments: list[tuple[SealedSpan, Manifest]]
+
+
+class Spool:
+    """The spool of one log folder. Safe for threads and for many processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "spool.sqlite"
+        self.segments_dir = folder / "segments"
+        self._lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._known_schema: tuple[pa.Schema, int] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever appended.
+
+        Raises
+        ------
+        PredictionLogError
+            If there are segments but no spool: it lists them, so without it the log is not whole.
+        """
+        if self.path.exists():
+            return True
+        if next(self.segments_dir.glob("*.parquet"), None) is not None:
+            raise PredictionLogError(
+                f"{self.path} is gone, but {self.segments_dir} holds segments: put it back from a copy"
+            )
+        return False
+
+    def append(self, rows: pa.RecordBatch) -> None:
+        """Make a batch durable: when this returns, it survives a loss of power.
+
+        Raises
+        ------
+        PredictionLogError
+            If the batch lacks a column of the log, or the disk refuses. Nothing of it is then kept.
+        """
+        if rows.num_rows == 0:
+            return
+        ids = pc.min_max(rows["prediction_id"])
+        times = pc.min_max(rows["event_time"].view(pa.int64()))
+        body = rows.serialize()
+        with self._lock, self._translated():
+            try:
+                schema_id = self._schema_id(rows)
+                self._connection().execute(
+                    _INSERT_BATCH,
+                    (
+                        *(schema_id, rows.num_rows, ids["min"].as_py(), ids["max"].as_py()),
+                        *(times["min"].as_py(), times["max"].as_py(), zlib.crc32(body), memoryview(body)),
+                    ),
+                )
+            except sqlite3.Error:
+                # After a full disk a fresh connection finds the file as the last commit left it.
+                self._disconnect()
+                raise
+
+    def view(self, start: int, end: int) -> View:
+        """Batches and segments that may hold an event time (microseconds) in [start, end)."""
+        return self._view("max_event_time >= ? AND min_event_time < ?", (start, end))
+
+    def view_ids(self, ids: Sequence[bytes]) -> View:
+        """Batches and segments that may hold any of these ids."""
+        if not self.exists:
+            return View([], [])
+        batches: dict[int, tuple[int, int, bytes]] = {}
+        with self._reading() as connection:
+            for prediction_id in ids:
+                found = connection.execute(
+                    f"{_BATCH}{_UNSEALED} AND last_id >= ? AND first_id <= ?", (prediction_id, prediction_id)
+                )
+                batches.update({row[0]: row[1:] for row in found})
+            within = connection.execute(f"{_SEGMENT}WHERE last_id >= ? AND first_id <= ?", (min(ids), max(ids)))
+            segments = [self._segment(row) for row in within]
+            schemas = self._schemas(connection)
+        return View([_decode(self.path, schemas, key, *row) for key, row in batches.items()], segments)
+
+    def unsealed(self, max_rows: int) -> tuple[int, list[pa.RecordBatch]]:
+        """The oldest unsealed batches, up to about that many rows, and the highest sequence among them (0: none)."""
+        rows, taken = 0, []
+        with self._reading() as connection:
+            schemas = self._schemas(connection)
+            for row in connection.execute(f"{_BATCH}{_UNSEALED} ORDER BY sequence"):
+                taken.append(_decode(self.path, schemas, *row))
+                sequence, rows = row[0], rows + taken[-1].num_rows
+                if rows >= max_rows:
+                    break
+        return (sequence if taken else 0), taken
+
+    def commit_segment(self, through_sequence: int, span: SealedSpan, manifest: Manifest) -> None:
+        """From now on the segment stands for every batch up to that sequence."""
+        values = (
+            *(span.path.name, through_sequence, span.digest, span.rows, span.size_bytes),
+            *(id_bytes(span.first_id), id_bytes(span.last_id)),
+            *(microseconds(span.min_event_time), microseconds(span.max_event_time), manifest.first_ids),
+        )
+        with self._lock, self._translated():
+            self._connection().execute(_INSERT_SEGMENT, values)
+
+    def drop_sealed(self) -> None:
+        """Delete sealed batches, a few at a time so that appends hardly wait."""
+        while True:
+            with self._lock, self._translated():
+                if self._connection().execute(_DELETE_SEALED).rowcount < _DELETE_BATCHES:
+                    return
+
+    def spans(self, unacknowledged_only: bool = False) -> list[SealedSpan]:
+        """The sealed segments, oldest first."""
+        if not self.exists:
+            return []
+        where = "WHERE acknowledged = 0 " if unacknowledged_only else ""
+        with self._reading() as connection:
+            return [self._segment(row)[0] for row in connection.execute(f"{_SEGMENT}{where}ORDER BY through_sequence")]
+
+    def acknowledge(self, names: Iterable[str]) -> None:
+        """Note that these segments are in the ledger."""
+        with self._lock, self._translated():
+            self._connection().executemany("UPDATE segments SET acknowledged = 1 WHERE name = ?", [(n,) for n in names])
+
+    def schemas(self) -> list[pa.Schema]:
+        """Every schema that a batch ever had, oldest first."""
+        if not self.exists:
+            return []
+        with self._reading() as connection:
+            return list(self._schemas(connection).values())
+
+    def close(self) -> None:
+        """Close the writing connection; the next append opens another."""
+        with self._lock:
+            self._disconnect()
+
+    def _view(self, where: str, values: tuple[int, int]) -> View:
+        if not self.exists:
+            return View([], [])
+        with self._reading() as connection:
+            schemas = self._schemas(connection)
+            rows = connection.execute(f"{_BATCH}{_UNSEALED} AND {where} ORDER BY sequence", values).fetchall()
+            found = connection.execute(f"{_SEGMENT}WHERE {where} ORDER BY first_id", values)
+            segments = [self._segment(row) for row in found]
+        return View([_decode(self.path, schemas, *row) for row in rows], segments)
+
+    def _segment(self, row: tuple[str, str, int, int, bytes, bytes, int, int, bytes]) -> tuple[SealedSpan, Manifest]:
+        name, digest, rows, size_bytes, first_id, last_id, start, end, manifest = row
+        times = (from_microseconds(start), from_microseconds(end))
+        path = self.segments_dir / name
+        return SealedSpan(path, digest, rows, size_bytes, id_text(first_id), id_text(last_id), *times), Manifest(
+            manifest
+        )
+
+    def _schema_id(self, rows: pa.RecordBatch) -> int:
+        for name in _REQUIRED:
+            if name in rows.schema.names and rows[name].null_count:
+                raise PredictionLogError(f"column {name!r} of the batch holds null; every prediction has one")
+        if self._known_schema is not None and self._known_schema[0].equals(rows.schema):
+            return self._known_schema[1]
+        check_schema(rows.schema)
+        body = rows.schema.remove_metadata().serialize().to_pybytes()
+        connection = self._connection()
+        connection.execute("INSERT INTO schemas (body) VALUES (?) ON CONFLICT DO NOTHING", (body,))
+        (schema_id,) = connection.execute("SELECT id FROM schemas WHERE body = ?", (body,)).fetchone()
+        self._known_schema = (rows.schema, schema_id)
+        return int(schema_id)
+
+    @staticmethod
+    def _schemas(connection: sqlite3.Connection) -> dict[int, pa.Schema]:
+        found = connection.execute("SELECT id, body FROM schemas ORDER BY id")
+        return {key: pa.ipc.read_schema(pa.py_buffer(body)) for key, body in found}
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            writer = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            try:
+                writer.execute("PRAGMA journal_mode = WAL")
+                writer.execute("PRAGMA synchronous = FULL")
+                self._check_version(writer)
+                writer.executescript(_TABLES)
+            except BaseException:
+                writer.close()
+                raise
+            self._writer = writer
+        return self._writer
+
+    def _disconnect(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = self._known_schema = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection in one read transaction."""
+        with self._translated():
+            address = f"{self.path.absolute().as_uri()}?mode=rw"
+            connection = sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+            try:
+                self._check_version(connection)
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > FORMAT_VERSION:
+            raise PredictionLogError(
+                f"{self.path} is of format {version}; this trimtab reads up to {FORMAT_VERSION}: update trimtab"
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise PredictionLogError(f"the prediction log {self.path} cannot be used: {error}") from error
+
+
+def _decode(
+    path: Path, schemas: dict[int, pa.Schema], sequence: int, schema_id: int, checksum: int, body: bytes
+) -> pa.RecordBatch:
+    if zlib.crc32(body) != checksum or schema_id not in schemas:
+        raise PredictionLogError(f"batch {sequence} in {path} is damaged; put the file back from a copy")
+    return pa.ipc.read_record_batch(pa.py_buffer(body), schemas[schema_id])
