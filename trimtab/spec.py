@@ -112,7 +112,8 @@ class DecayPolicy(_Part):
     ``performance_drop``: a realised metric counts as lost when its whole interval is worse than the release's reference
     by more than this, in the metric's unit. ``drift_effect`` and ``significance``: a feature counts as drifted
     only when its distance is at least the effect *and* its corrected p-value is below the significance.
-    ``persistence`` = (k, m): k of the last m windows.
+    ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
+    values may rise above the training reference before the window counts as broken.
     """
 
     metric: str = ""
@@ -124,6 +125,7 @@ class DecayPolicy(_Part):
     drift_effect: float = Field(default=0.2, gt=0)
     drifted_share: float = Field(default=0.5, gt=0, le=1)
     retrain_on_drift: bool = False
+    maximum_null_rise: float = Field(default=0.2, gt=0, le=1)
     maximum_missing_outcomes: float = Field(default=0.5, gt=0, le=1)
     cooldown: timedelta = timedelta(days=14)
     budget: int = Field(default=12, ge=0)

@@ -1,0 +1,124 @@
+"""What a model still achieves, on the predictions whose outcomes are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from trimtab import metrics
+from trimtab.records import Metric, SliceScore, Value, higher_is_better
+from trimtab.spec import ModelSpec
+
+CALIBRATION_BINS = 10
+MINIMUM_OF_A_CLASS = 5
+
+
+class CalibrationBin(Value):
+    """Predictions of about the same score: their mean score, the mean outcome with its 95 % interval, their number."""
+
+    score: float
+    outcome: float
+    low: float
+    high: float
+    rows: int
+
+
+def realised(spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray) -> dict[str, Metric]:
+    """The metrics of the spec's kind with 95 % intervals, by name.
+
+    Parameters
+    ----------
+    scores, outcomes
+        Of shape (rows,), float64; rows without an outcome must have been left out.
+
+    Returns
+    -------
+    dict
+        Empty where nothing can be said: no rows, or too few of one class.
+    """
+    if not measurable(spec, outcomes):
+        return {}
+    threshold = spec.serving.decision_threshold
+    found = metrics.compare(spec.target.kind, outcomes, {"release": scores}, threshold=threshold).scores["release"]
+    return {name: metric for name, metric in found.items() if math.isfinite(metric.value)}
+
+
+def against_predecessor(
+    spec: ModelSpec, release: np.ndarray, predecessor: np.ndarray, outcomes: np.ndarray, confidence: float
+) -> Metric | None:
+    """The policy metric of the release minus that of its predecessor on the same rows, with the paired interval.
+
+    Parameters
+    ----------
+    release, predecessor, outcomes
+        Scores of both and what happened, of shape (rows,).
+    confidence
+        Of the interval.
+
+    Returns
+    -------
+    Metric or None
+        In the metric's own unit; None where nothing can be said.
+    """
+    if not measurable(spec, outcomes):
+        return None
+    difference = metrics.compare(
+        spec.target.kind,
+        outcomes,
+        {"release": release, "predecessor": predecessor},
+        baseline="predecessor",
+        metrics=[spec.policy_metric],
+        threshold=spec.serving.decision_threshold,
+        confidence=confidence,
+    ).differences["release"][spec.policy_metric]
+    return difference if math.isfinite(difference.value) else None
+
+
+def by_slice(
+    spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray, column: str, values: Sequence[object], subject: str
+) -> tuple[SliceScore, ...]:
+    """The policy metric for each value of a column that has ``gates.minimum_slice_rows`` rows or more."""
+    texts = np.array([str(value) for value in values])
+    found = []
+    for value in sorted(set(texts)):
+        rows = texts == value
+        if rows.sum() < spec.gates.minimum_slice_rows:
+            continue
+        if metric := realised(spec, scores[rows], outcomes[rows]).get(spec.policy_metric):
+            found.append(SliceScore(subject=subject, column=column, value=value, metric=metric))
+    return tuple(found)
+
+
+def calibration(scores: np.ndarray, outcomes: np.ndarray, bins: int = CALIBRATION_BINS) -> tuple[CalibrationBin, ...]:
+    """Mean outcome beside mean score, in bins of about as many rows each, by rising score."""
+    order = np.argsort(scores, kind="stable")
+    found = []
+    for rows in np.array_split(order, min(bins, len(order))) if len(order) else []:
+        mean = float(outcomes[rows].mean())
+        margin = 1.96 * float(outcomes[rows].std()) / math.sqrt(len(rows))
+        found.append(
+            CalibrationBin(
+                score=float(scores[rows].mean()), outcome=mean, low=mean - margin, high=mean + margin, rows=len(rows)
+            )
+        )
+    return tuple(found)
+
+
+def measurable(spec: ModelSpec, outcomes: np.ndarray) -> bool:
+    """Whether metrics can be computed: two rows, and of a binary outcome some of both classes."""
+    if spec.target.kind == "binary":
+        ones = int(np.sum(outcomes == 1))
+        return min(ones, len(outcomes) - ones) >= MINIMUM_OF_A_CLASS
+    return len(outcomes) >= 2
+
+
+def loss_limit(reference: Metric, drop: float) -> float:
+    """The value that is worse than the reference by ``drop``."""
+    return reference.value - drop if higher_is_better(reference.name) else reference.value + drop
+
+
+def is_lost(metric: Metric, limit: float) -> bool:
+    """Whether the metric's whole interval is worse than the limit."""
+    return metric.high < limit if higher_is_better(metric.name) else metric.low > limit
