@@ -22,7 +22,8 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 _DATATYPES = {
     "number": ("FP64", "FP32", "INT64", "INT32", "INT16", "INT8"),
-    "integer": ("INT64", "INT32", "INT16", "INT8"),
+    # Whole numbers come as FP64 from columns that also hold nulls, as data frames have them.
+    "integer": ("INT64", "INT32", "INT16", "INT8", "FP64", "FP32"),
     "category": ("BYTES",),
     "boolean": ("BOOL",),
 }
