@@ -19,7 +19,7 @@ EVALUATION_MINIMUM_ROWS = 100
 def time_windows(
     spec: ModelSpec, as_of: datetime
 ) -> dict[Literal["training", "evaluation"], tuple[datetime, datetime]]:
-    """Which event times train and which judge at ``as_of``: the latest mature slice judges, the span before it trains."""
+    """Which event times train and which judge: the latest slice that is mature at ``as_of``, and the span before it."""
     end = as_of - spec.label_maturity
     middle = end - spec.training.evaluation_window
     return {"training": (middle - spec.training.window, middle), "evaluation": (middle, end)}

@@ -26,6 +26,8 @@ A message says what broke, with the value, and what would be right.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class TrimtabError(Exception):
     """Base of all errors that trimtab raises on purpose."""
@@ -44,7 +46,19 @@ class SourceError(TrimtabError):
 
 
 class ValidationFailedError(TrimtabError):
-    """An expectation suite failed on the data: nothing may be trained on it."""
+    """An expectation suite failed on the data: nothing may be trained on it.
+
+    Parameters
+    ----------
+    message : str
+        Which expectations failed, with their numbers.
+    validation : trimtab.records.Validation
+        The whole finding.
+    """
+
+    def __init__(self, message: str, validation: Any = None) -> None:
+        super().__init__(message)
+        self.validation = validation
 
 
 class TrainingError(TrimtabError):
