@@ -1,6 +1,8 @@
 # Everything a user runs. Needs Python 3.11+, git and make; uv and all else comes from PyPI into .venv.
 PYTHON ?= python3
 UV := .venv/bin/uv
+BIN := .venv/bin
+ARGS ?=
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -14,4 +16,27 @@ help:  ## what there is
 
 setup: .venv/.ready  ## make .venv with the locked dependencies
 
-.PHONY: help setup
+test: setup  ## lint, types, import rules and all tests; ARGS goes to pytest
+	@echo "== lint" && $(BIN)/ruff check --quiet .
+	@echo "== format" && $(BIN)/ruff format --check --quiet .
+	@echo "== types" && $(BIN)/mypy --no-error-summary
+	@echo "== import rules" && found=$$($(BIN)/lint-imports 2>&1) || { echo "$$found"; exit 1; }
+	@echo "== tests" && $(BIN)/pytest $(ARGS)
+
+demo: setup  ## the whole loop on a year of real flights; ARGS=--quick for fewer weeks, ARGS=--exit to end by itself
+	@$(BIN)/python -m demo $(ARGS)
+
+up: setup  ## all services, until Ctrl-C
+	@$(BIN)/trimtab up $(ARGS)
+
+bench: setup  ## one benchmark: NAME=loop
+	@$(BIN)/python -m benchmarks $(NAME) $(ARGS)
+
+notebook: setup  ## notebooks/ in the browser (JupyterLab comes for this call alone)
+	@$(UV) run --frozen --with jupyterlab jupyter lab notebooks
+
+clean:  ## remove what running left here; .venv stays
+	@rm -rf .trimtab .trimtab-* .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup test demo up bench notebook clean

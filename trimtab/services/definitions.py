@@ -60,7 +60,8 @@ class Service:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables under which a process of this stack runs: settings, addresses, no telemetry, one numeric thread."""
+    """Variables of every process of this stack: settings, addresses, no telemetry, few numeric threads."""
+    no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), settings.host, "127.0.0.1", "localhost"]))
     return {
         **QUIET_ENVIRONMENT,
         **settings.as_env(),
@@ -74,6 +75,9 @@ def environment(settings: Settings) -> dict[str, str]:
         # The services share the cores: more threads than that only wait for each other.
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2)),
         "PYTHONUNBUFFERED": "1",
+        # A proxy of the environment has no part in calls to our own services.
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
 
 
@@ -114,7 +118,7 @@ def is_local(url: str) -> bool:
 def answers(url: str) -> bool:
     """Whether a GET of the address succeeds."""
     try:
-        return httpx.get(url, timeout=3).is_success
+        return httpx.get(url, timeout=3, trust_env=False).is_success
     except httpx.HTTPError:
         return False
 
@@ -123,7 +127,7 @@ def worker_is_online(settings: Settings, worker: str) -> bool:
     """Whether Prefect has seen the worker of that name in the work pool."""
     address = f"{settings.prefect_api_url}/work_pools/{settings.work_pool}/workers/filter"
     try:
-        found = httpx.post(address, json={}, timeout=3)
+        found = httpx.post(address, json={}, timeout=3, trust_env=False)
     except httpx.HTTPError:
         return False
     return found.is_success and any(each["name"] == worker and each["status"] == "ONLINE" for each in found.json())

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -103,6 +104,8 @@ class Supervisor:
                 (self.settings.home / folder).mkdir(parents=True, exist_ok=True)
             self._start_all()
             self._write_services_file()
+            if (self.settings.home / "routes.json").is_file():
+                self._tell_releases("restore")
             self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             self._watcher.start()
         except BaseException:
@@ -133,6 +136,8 @@ class Supervisor:
                 self._say(f"{running.service.title} is stopped")
             processes.end(processes.members(self._stack), _GRACE_S)
             self._running.clear()
+            if self._lock is not None and self.settings.releases_dir.is_dir():
+                self._tell_releases("stop_all")
             if self._lock is not None:
                 self.settings.services_file.unlink(missing_ok=True)
                 self._lock.close()
@@ -184,6 +189,19 @@ class Supervisor:
                     where = f" at {running.service.url}" if running.service.url else ""
                     self._say(f"{running.service.title} is ready{where} ({time.monotonic() - running.started:.1f} s)")
             time.sleep(_POLL_S)
+
+    def _tell_releases(self, what: str) -> None:
+        """Run ``tasks.rollout``'s function of that name, in a process with this stack's settings."""
+        done = subprocess.run(
+            [sys.executable, "-c", f"from tasks.rollout import {what}; {what}()"],
+            env={**os.environ, **environment(self.settings)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            self._say(f"releases: {what} failed: {done.stderr.strip()[-1000:]}")
 
     def _is_ready(self, running: _Running) -> bool:
         code = running.process.poll()
@@ -252,7 +270,7 @@ class Supervisor:
         """Mark as crashed the runs that a stopped stack left half-way, so that they hold no concurrency slot."""
         if not is_local(self.settings.prefect_url):
             return
-        with httpx.Client(base_url=self.settings.prefect_api_url, timeout=30) as api:
+        with httpx.Client(base_url=self.settings.prefect_api_url, timeout=30, trust_env=False) as api:
             left = api.post(
                 "/flow_runs/filter",
                 json={
