@@ -12,26 +12,50 @@ old release goes on serving, and the error propagates. In a flow::
     record(release)
     promote(version)                                  # the alias moves last
     drain_previous(release)
+
+stack.py (this stack's runtimes, routes and records) · containers.py (Docker) · trimtab/processes.py (local processes)
 """
 
 from __future__ import annotations
 
 from prefect import task
 
-from trimtab.records import Cause, Image, Release, Version
+from tasks.rollout.golden import golden_difference
+from tasks.rollout.stack import Stack, open_stack
+from trimtab.errors import RequestError, RolloutError, ServiceUnavailableError
+from trimtab.records import Cause, Image, Release, Version, content_id
 
 
-@task
+@task(task_run_name="plan release of {version.model} {version.version}")
 def plan_release(version: Version, image: Image, cause: Cause) -> Release:
     """State the release that is to be: the recorded one if this was done before, else a new one after the latest.
 
-    ``since`` is the cause's ``as_of``, ``previous_id`` the model's latest recorded release. Reads the ledger, writes
-    nothing. Idempotent: the id follows from version, image and cause.
+    ``since`` is the cause's ``as_of``, ``previous_id`` the model's latest recorded release, ``endpoint`` the model's
+    address at the gateway, which outlives every scorer. Reads the ledger, writes nothing. Idempotent: the id follows
+    from version, image and cause.
     """
-    raise NotImplementedError
+    with open_stack() as stack:
+        release_id = content_id("release", version.id, image.id, cause.id)
+        if (known := stack.ledger.find(Release, release_id)) is not None:
+            return known
+        latest = stack.ledger.latest(Release, version.model)
+        return Release(
+            id=release_id,
+            model=version.model,
+            version=version.version,
+            version_id=version.id,
+            candidate_id=version.candidate_id,
+            image_id=image.id,
+            artifact_digest=image.artifact_digest,
+            runtime=image.runtime,
+            endpoint=f"{stack.settings.gateway_url}/v2/models/{version.model}",
+            cause_id=cause.id,
+            since=cause.as_of,
+            previous_id=latest.id if latest else None,
+        )
 
 
-@task
+@task(task_run_name="start {release.model} {release.version}")
 def start_release(release: Release, image: Image) -> str:
     """Start the release's scorer, wait until it is ready, and return its base URL.
 
@@ -43,10 +67,11 @@ def start_release(release: Release, image: Image) -> str:
     RolloutError
         If it does not become ready; it is stopped, and the message ends with the last lines of its log.
     """
-    raise NotImplementedError
+    with open_stack() as stack:
+        return stack.runtime(release.runtime).start(stack.order(release, image))
 
 
-@task
+@task(task_run_name="check golden rows of {release.model} {release.version}")
 def check_golden(release: Release, url: str) -> int:
     """Score the artifact's golden rows over HTTP and compare with training's output; returns the number of rows.
 
@@ -55,10 +80,20 @@ def check_golden(release: Release, url: str) -> int:
     RolloutError
         If any score differs by more than 1e-9 (compiled) or 1e-6 (else); the scorer is stopped.
     """
-    raise NotImplementedError
+    with open_stack() as stack:
+        try:
+            return golden_difference(stack.artifact(release.artifact_digest), release, url)
+        except RolloutError:
+            _stop_unless_it_serves(stack, release)
+            raise
 
 
-@task
+@task(
+    task_run_name="switch {release.model} to {release.version}",
+    retries=3,
+    retry_delay_seconds=2,
+    retry_condition_fn=lambda task, run, state: _is_passing(state),
+)
 def switch_route(release: Release, url: str) -> None:
     """Point the gateway's route for the model at this release; returns when the old route has no request left.
 
@@ -69,40 +104,109 @@ def switch_route(release: Release, url: str) -> None:
     RolloutError
         If the gateway refuses; the scorer is stopped and the old route stands.
     ServiceUnavailableError
-        If the gateway does not answer, after retries.
+        If the gateway does not answer, after retries; the scorer waits for another run of this step.
     """
-    raise NotImplementedError
+    with open_stack() as stack:
+        try:
+            stack.gateway.switch(stack.route(release, url))
+        except RequestError as error:
+            _stop_unless_it_serves(stack, release)
+            raise RolloutError(f"the gateway refused the route to {release.id} at {url}: {error}") from error
 
 
-@task
+@task(task_run_name="verify that {release.model} {release.version} serves")
 def verify_serving(release: Release) -> None:
     """Ask the gateway which artifact serves; anything but this release's puts the previous release back.
 
     Raises
     ------
     RolloutError
-        If the gateway reports another artifact digest or release.
+        If the gateway reports another artifact digest or release, or the model's scorer does not answer it.
     """
-    raise NotImplementedError
+    with open_stack() as stack:
+        try:
+            serving = stack.gateway.metadata(release.model)
+            found = (serving["route"]["release_id"], serving["artifact_digest"])
+        except (RequestError, ServiceUnavailableError, KeyError) as error:
+            found = (f"nothing ({error})", "")
+        if found == (release.id, release.artifact_digest):
+            return
+        served_before = stack.put_back(release)
+        raise RolloutError(
+            f"after the switch the gateway serves {found[0]} with artifact {found[1] or 'unknown'}; it should serve "
+            f"{release.id} with {release.artifact_digest}. {served_before} serves again"
+        )
 
 
-@task
+@task(task_run_name="drain what {release.model} {release.version} replaced")
 def drain_previous(release: Release) -> list[str]:
     """Stop every scorer of the model but this release's; returns the ids of the releases that were stopped.
 
     Idempotent. Call after `switch_route` only.
+
+    Raises
+    ------
+    RolloutError
+        If the route leads to another release: nothing is stopped then.
     """
-    raise NotImplementedError
+    with open_stack() as stack:
+        route = stack.gateway.routes().get(release.model)
+        if route is None or route.release_id != release.id:
+            raise RolloutError(f"{release.id} is not what the gateway's route for {release.model} leads to: {route}")
+        stopped = []
+        for runtime in stack.runtimes():
+            for release_id in runtime.running(release.model):
+                if release_id != release.id:
+                    runtime.stop(release_id)
+                    stopped.append(release_id)
+        return stopped
 
 
 def restore() -> dict[str, str]:
     """See that every route of the gateway has its scorer running again, after a restart of the machine.
 
-    A scorer may come back under another address; its route is then updated. Returns the scorers' URLs by model.
+    A scorer may come back under another address; its route is then updated. A route to a release that was never
+    recorded (its run was killed before the proof) goes back to the latest that was. Returns the scorers' URLs by model.
+
+    Raises
+    ------
+    RolloutError
+        After all routes were tried, with each that could not be restored and why.
+    ServiceUnavailableError
+        If the gateway does not answer.
     """
-    raise NotImplementedError
+    with open_stack() as stack:
+        urls, failures = {}, []
+        for model, route in stack.gateway.routes().items():
+            release = stack.ledger.find(Release, route.release_id) or stack.ledger.latest(Release, model)
+            try:
+                if release is None:
+                    raise RolloutError(f"no release of {model} is on record; roll it out by a retrain")
+                urls[model] = stack.serve(release, route)
+            except (RolloutError, RequestError) as error:
+                failures.append(f"{model}: {error}")
+        if failures:
+            raise RolloutError("these routes have no scorer:\n" + "\n".join(failures))
+        return urls
 
 
 def stop_all() -> None:
     """Stop every scorer of this home, of both runtimes; called when a stack shuts down. Idempotent."""
-    raise NotImplementedError
+    with open_stack() as stack:
+        for runtime in stack.runtimes():
+            runtime.stop_all()
+
+
+def _stop_unless_it_serves(stack: Stack, release: Release) -> None:
+    """A step that is repeated after the switch must not stop what serves; nor one that cannot ask what serves."""
+    try:
+        route = stack.gateway.routes().get(release.model)
+    except ServiceUnavailableError:
+        return
+    if route is None or route.release_id != release.id:
+        stack.runtime(release.runtime).stop(release.id)
+
+
+def _is_passing(state: object) -> bool:
+    result = getattr(state, "data", None)
+    return isinstance(getattr(result, "result", result), ServiceUnavailableError)

@@ -1,0 +1,128 @@
+"""The stack that a release is rolled out in: its gateway, its runtimes, and what the ledger says of its releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from tasks.rollout.containers import ContainerRuntime, connect
+from trimtab.errors import RolloutError, ServiceUnavailableError
+from trimtab.ledger import Ledger
+from trimtab.processes import ProcessRuntime
+from trimtab.records import Image, Release
+from trimtab.runtimes import Runtime, ScorerOrder
+from trimtab.scoring.model import MANIFEST, Manifest
+from trimtab.serving.client import GatewayClient
+from trimtab.serving.routes import Route, RouteFeature
+from trimtab.settings import Settings
+from trimtab.spec import load_model
+
+
+class Stack:
+    """One home's gateway, runtimes and records. Made by :func:`open_stack`, which closes what it opened."""
+
+    def __init__(self, settings: Settings, resources: ExitStack) -> None:
+        self.settings = settings
+        self._resources = resources
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, to read from."""
+        return Ledger(self.settings.ledger)
+
+    @cached_property
+    def gateway(self) -> GatewayClient:
+        """The gateway's client."""
+        return self._resources.enter_context(GatewayClient(self.settings))
+
+    def runtime(self, name: str) -> Runtime:
+        """The runtime of that name.
+
+        Raises
+        ------
+        RolloutError
+            If it is ``docker`` and no engine answers.
+        """
+        if name == "process":
+            return ProcessRuntime(self.settings.releases_dir)
+        try:
+            return self._containers
+        except ServiceUnavailableError as error:
+            raise RolloutError(f"this release runs as a container: {error}") from error
+
+    def runtimes(self) -> list[Runtime]:
+        """All runtimes at hand; containers only where an engine answers, for else none of them runs."""
+        found: list[Runtime] = [ProcessRuntime(self.settings.releases_dir)]
+        try:
+            found.append(self._containers)
+        except ServiceUnavailableError:
+            return found
+        return found
+
+    def artifact(self, digest: str) -> Path:
+        """Folder of an artifact."""
+        return self.settings.artifacts_dir / digest
+
+    def order(self, release: Release, image: Image) -> ScorerOrder:
+        """What a runtime is asked to run for a release."""
+        serving = load_model(self.settings.models_dir, release.model).spec.serving
+        return ScorerOrder(
+            release_id=release.id,
+            model=release.model,
+            version=release.version,
+            reference=image.reference,
+            artifact=self.artifact(release.artifact_digest),
+            artifact_digest=release.artifact_digest,
+            memory_mb=serving.memory_mb,
+            start_timeout_s=serving.start_timeout_s,
+        )
+
+    def route(self, release: Release, url: str) -> Route:
+        """The gateway's route to a release: the features are those of its artifact, the threshold the spec's."""
+        manifest = msgspec.json.decode((self.artifact(release.artifact_digest) / MANIFEST).read_bytes(), type=Manifest)
+        spec = load_model(self.settings.models_dir, release.model).spec
+        return Route(
+            model=release.model,
+            version=release.version,
+            release_id=release.id,
+            url=url,
+            artifact_digest=release.artifact_digest,
+            kind=manifest.kind,
+            features=tuple(RouteFeature(item.name, item.type, item.nullable) for item in manifest.features),
+            decision_threshold=spec.serving.decision_threshold,
+        )
+
+    def serve(self, release: Release, current: Route | None = None) -> str:
+        """See that a recorded release runs and that the route leads to it; returns its scorer's URL."""
+        image = self.ledger.find(Image, release.image_id)
+        if image is None:
+            raise RolloutError(f"{release.id} was built as {release.image_id}, which is not on record")
+        url = self.runtime(release.runtime).start(self.order(release, image))
+        if (route := self.route(release, url)) != current:
+            self.gateway.switch(route)
+        return url
+
+    def put_back(self, release: Release) -> str:
+        """Let what served before this release serve again, stop this release's scorer; returns what serves now."""
+        previous = self.ledger.find(Release, release.previous_id) if release.previous_id else None
+        if previous is None:
+            self.gateway.withdraw(release.model)
+        else:
+            self.serve(previous)
+        self.runtime(release.runtime).stop(release.id)
+        return previous.id if previous else "nothing (there was no release before)"
+
+    @cached_property
+    def _containers(self) -> ContainerRuntime:
+        return ContainerRuntime(self._resources.enter_context(closing(connect())), self.settings.home)
+
+
+@contextmanager
+def open_stack() -> Iterator[Stack]:
+    """The stack that the settings name, for the length of a step."""
+    with ExitStack() as resources:
+        yield Stack(Settings.from_env(), resources)
