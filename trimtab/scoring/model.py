@@ -30,6 +30,7 @@ FORMAT_VERSION = 1
 MANIFEST, GOLDEN, REQUIREMENTS = "manifest.json", "golden.json", "requirements.txt"
 TRUSTED_TYPES: tuple[str, ...] = (
     "functools.partial",
+    "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.utils.validation.check_array",
@@ -72,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True):
 class Golden(msgspec.Struct, frozen=True):
     """Rows by feature, and the scores that training computed for them. Stored as ``golden.json``."""
 
-    inputs: dict[str, list[float | str | bool | None]]
+    inputs: dict[str, list[int | float | str | bool | None]]
     scores: list[float]
 
 
@@ -80,6 +81,41 @@ class Scorer(Protocol):
     """A loaded model: a matrix of shape (rows, features) in, scores of shape (rows,) out."""
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray: ...
+
+
+class Encoder:
+    """Columns by feature name as the matrix that a model sees."""
+
+    def __init__(self, features: Sequence[FeatureColumn]) -> None:
+        self.names = [feature.name for feature in features]
+        self._codes = {
+            feature.name: {category: float(code) for code, category in enumerate(feature.categories)}
+            for feature in features
+            if feature.type == "category"
+        }
+
+    def __call__(self, columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
+        """Encode columns; see :meth:`Artifact.encode`."""
+        if missing := [name for name in self.names if name not in columns]:
+            raise ArtifactError(f"columns {missing} are missing; the model needs {self.names}")
+        lengths = {name: len(columns[name]) for name in self.names}
+        rows = lengths[self.names[0]]
+        if any(length != rows for length in lengths.values()):
+            raise ArtifactError(f"columns differ in length: {lengths}; all must have the same number of rows")
+        matrix = np.empty((rows, len(self.names)), dtype=np.float64)
+        for position, name in enumerate(self.names):
+            matrix[:, position] = self._column(name, columns[name])
+        return matrix
+
+    def _column(self, name: str, values: Sequence[Any]) -> Any:
+        codes = self._codes.get(name)
+        try:
+            if codes is not None:
+                return [codes.get(value, np.nan) for value in values]
+            return np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            expected = "number" if codes is None else "category"
+            raise ArtifactError(f"column {name!r} holds what is no {expected}: {error}") from error
 
 
 class Artifact:
@@ -90,11 +126,7 @@ class Artifact:
         self.digest = digest
         self.folder = folder
         self._scorer = scorer
-        self._codes = {
-            feature.name: {category: float(code) for code, category in enumerate(feature.categories)}
-            for feature in manifest.features
-            if feature.type == "category"
-        }
+        self._encoder = Encoder(manifest.features)
 
     @classmethod
     def load(cls, folder: Path, expected_digest: str | None = None) -> Artifact:
@@ -139,17 +171,7 @@ class Artifact:
         ArtifactError
             If a column is missing, holds what is no number where one is expected, or differs in length.
         """
-        names = [feature.name for feature in self.manifest.features]
-        if missing := [name for name in names if name not in columns]:
-            raise ArtifactError(f"columns {missing} are missing; the model needs {names}")
-        lengths = {name: len(columns[name]) for name in names}
-        rows = lengths[names[0]]
-        if any(length != rows for length in lengths.values()):
-            raise ArtifactError(f"columns differ in length: {lengths}; all must have the same number of rows")
-        matrix = np.empty((rows, len(names)), dtype=np.float64)
-        for position, name in enumerate(names):
-            matrix[:, position] = self._column(name, columns[name])
-        return matrix
+        return self._encoder(columns)
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Score an encoded matrix.
@@ -171,16 +193,6 @@ class Artifact:
     def golden(self) -> Golden:
         """The golden rows and the scores that training computed for them."""
         return _decode(self.folder / GOLDEN, Golden)
-
-    def _column(self, name: str, values: Sequence[Any]) -> Any:
-        codes = self._codes.get(name)
-        try:
-            if codes is not None:
-                return [codes.get(value, np.nan) for value in values]
-            return np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            expected = "number" if codes is None else "category"
-            raise ArtifactError(f"column {name!r} holds what is no {expected}: {error}") from error
 
 
 def artifact_digest(folder: Path) -> str:

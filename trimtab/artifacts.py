@@ -1,0 +1,296 @@
+"""How an estimator becomes the artifact that is evaluated, registered and served.
+
+The compiled form (treelite) is taken only where it predicts what the estimator predicts, on every training row and on
+rows made to be hard; else the estimator is kept in skops's format, which loads no code that `TRUSTED_TYPES` does not
+name. There is no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.environment import export_lock, lock_digest
+from trimtab.errors import ParityError, TrainingError
+from trimtab.scoring.model import (
+    GOLDEN,
+    MANIFEST,
+    REQUIREMENTS,
+    ArtifactError,
+    Encoder,
+    FeatureColumn,
+    Golden,
+    Manifest,
+    artifact_digest,
+    estimator_scorer,
+    load_scorer,
+)
+from trimtab.snapshots import feature_columns
+from trimtab.spec import ModelSpec
+
+PARITY_TOLERANCE = 1e-6
+GOLDEN_ROWS = 32
+UNSEEN = "a category that was not seen"
+_EXTREMES = (0.0, 1e7, -1e7, 1e30, -1e30)
+_EDGE_BASE_ROWS = 64
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact in its place."""
+
+    folder: Path
+    digest: str
+    format: Literal["treelite", "skops"]
+    reason: str
+    environment_digest: str
+
+
+def feature_manifest(spec: ModelSpec, table: pa.Table) -> tuple[FeatureColumn, ...]:
+    """The columns of the matrix, with the categories that these rows hold, sorted."""
+    return tuple(
+        FeatureColumn(feature.name, feature.type, feature.nullable, _categories(table, feature.name, feature.type))
+        for feature in spec.features
+    )
+
+
+def build_artifact(spec: ModelSpec, estimator: Any, table: pa.Table, artifacts_dir: Path) -> Built:
+    """Make the artifact of an estimator, and put it under its digest. Idempotent, atomic.
+
+    Parameters
+    ----------
+    spec
+        The model's spec; ``serving.compiled`` asks for the compiled form.
+    estimator
+        What the trainer returned, fitted on the encoded ``table``.
+    table
+        The training snapshot's rows.
+    artifacts_dir
+        Where artifacts are, a folder each.
+
+    Raises
+    ------
+    TrainingError
+        If the estimator does not score rows that may come in, or cannot be kept in a safe format.
+    """
+    features = feature_manifest(spec, table)
+    matrix = Encoder(features)(feature_columns(spec, table))
+    rows = np.vstack([matrix, edge_rows(features, matrix)])
+    expected = _scores(spec, estimator, rows)
+    artifacts_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=artifacts_dir, prefix=".making-") as name:
+        folder = Path(name) / "artifact"
+        folder.mkdir()
+        manifest, reason = _write_model(spec, features, estimator, rows, expected, folder)
+        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+        (folder / REQUIREMENTS).write_text(export_lock(manifest.format))
+        (folder / GOLDEN).write_bytes(msgspec.json.encode(_golden(manifest, table, folder)))
+        digest = artifact_digest(folder)
+        home = artifacts_dir / digest
+        if not home.exists():
+            folder.rename(home)
+    return Built(home, digest, manifest.format, reason, manifest.environment_digest)
+
+
+def edge_rows(features: tuple[FeatureColumn, ...], matrix: np.ndarray) -> np.ndarray:
+    """Rows on which a compiled form is likeliest to go wrong.
+
+    Some of the training rows with, feature by feature, null, zero and values far out of range, each category, and the
+    next floating-point numbers above and below.
+
+    Returns
+    -------
+    np.ndarray
+        float64, of shape (edge rows, features).
+    """
+    base = matrix[np.linspace(0, len(matrix) - 1, min(_EDGE_BASE_ROWS, len(matrix))).astype(int)]
+    edges = []
+    for position, feature in enumerate(features):
+        hard: tuple[float, ...] = _EXTREMES
+        if feature.type == "category":
+            hard = tuple(float(code) for code in range(len(feature.categories)))
+        elif feature.type == "boolean":
+            hard = (0.0, 1.0)
+        if feature.nullable or feature.type == "category":
+            hard = (*hard, float("nan"))
+        for at, value in enumerate(hard):
+            changed = base[at % len(base) :: max(1, len(base) // 8)].copy()
+            changed[:, position] = value
+            edges.append(changed)
+    numeric = [position for position, feature in enumerate(features) if feature.type == "number"]
+    for direction in (np.inf, -np.inf):
+        nudged = base.copy()
+        nudged[:, numeric] = np.nextafter(nudged[:, numeric], direction)
+        edges.append(nudged)
+    return np.vstack(edges)
+
+
+def check_parity(expected: np.ndarray, actual: np.ndarray, threshold: float | None) -> None:
+    """Refuse scores that are not the expected ones.
+
+    Parameters
+    ----------
+    expected, actual
+        Of shape (rows,).
+    threshold
+        Of the decision for a binary model: labels must be identical too; None for a regression.
+
+    Raises
+    ------
+    ParityError
+        If any score differs by more than 1e-6 (for large values, of the value), or any label at all.
+    """
+    allowed = PARITY_TOLERANCE * np.maximum(1.0, np.abs(expected))
+    wrong = ~(np.abs(actual - expected) <= allowed)
+    if wrong.any():
+        worst = float(np.abs(actual - expected)[wrong].max())
+        raise ParityError(
+            f"{int(wrong.sum())} of {len(expected)} scores differ, by up to {worst:.3g}; "
+            f"{PARITY_TOLERANCE:g} is allowed"
+        )
+    if threshold is not None and (flipped := int(((actual >= threshold) != (expected >= threshold)).sum())):
+        raise ParityError(f"{flipped} of {len(expected)} labels differ; none may")
+
+
+def _write_model(
+    spec: ModelSpec,
+    features: tuple[FeatureColumn, ...],
+    estimator: Any,
+    rows: np.ndarray,
+    expected: np.ndarray,
+    folder: Path,
+) -> tuple[Manifest, str]:
+    """Write the model file in the best form that holds; returns the manifest and why it is that form."""
+    reason = "serving.compiled is off"
+    if spec.serving.compiled:
+        try:
+            manifest = _manifest(spec, features, "treelite")
+            _compile(estimator, folder / manifest.model_file)
+            _prove(spec, manifest, rows, expected, folder)
+        except ParityError as error:
+            (folder / manifest.model_file).unlink(missing_ok=True)
+            reason = f"treelite: {error}"
+        else:
+            return manifest, f"treelite predicts what the estimator predicts on {len(rows)} training and edge rows"
+    manifest = _manifest(spec, features, "skops")
+    _dump(estimator, folder / manifest.model_file)
+    _prove(spec, manifest, rows, expected, folder)
+    return manifest, reason
+
+
+def _manifest(
+    spec: ModelSpec, features: tuple[FeatureColumn, ...], artifact_format: Literal["treelite", "skops"]
+) -> Manifest:
+    environment = lock_digest(export_lock(artifact_format))
+    return Manifest(spec.name, spec.target.kind, artifact_format, features, environment)
+
+
+def _prove(spec: ModelSpec, manifest: Manifest, rows: np.ndarray, expected: np.ndarray, folder: Path) -> None:
+    try:
+        scorer = load_scorer(folder / manifest.model_file, manifest)
+    except ArtifactError as error:
+        raise TrainingError(f"{spec.name}: the estimator cannot be kept safely: {error}") from error
+    threshold = spec.serving.decision_threshold if spec.target.kind == "binary" else None
+    check_parity(expected, scorer(rows), threshold)
+
+
+def _compile(estimator: Any, path: Path) -> None:
+    import treelite
+
+    try:
+        with warnings.catch_warnings():
+            # A category of NaN is cast on the way; what comes of it is proved by parity.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            treelite.sklearn.import_model(estimator).serialize(str(path))
+    except (treelite.TreeliteError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
+        raise ParityError(f"{type(estimator).__name__} is not compiled: {error}") from error
+
+
+def _dump(estimator: Any, path: Path) -> None:
+    import skops.io
+
+    skops.io.dump(estimator, path)
+    _make_reproducible(path)
+
+
+def _make_reproducible(path: Path) -> None:
+    """Write a skops file anew without what differs from run to run: addresses of objects and times."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    numbers: dict[int, int] = {}
+
+    def renumber(node: Any) -> Any:
+        if isinstance(node, list):
+            return [renumber(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        own: dict[str, Any] = {}
+        for key, value in node.items():
+            if key == "__id__":
+                own[key] = numbers.setdefault(value, len(numbers) + 1)
+            elif key == "file":
+                stem, _, suffix = value.partition(".")
+                own[key] = f"{numbers.setdefault(int(stem), len(numbers) + 1)}.{suffix}"
+            else:
+                own[key] = renumber(value)
+        return own
+
+    schema = renumber(json.loads(entries.pop("schema.json")))
+    renamed = {f"{numbers[int(name.split('.')[0])]}.{name.split('.')[1]}": entries[name] for name in entries}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted({**renamed, "schema.json": json.dumps(schema).encode()}.items()):
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), content, zipfile.ZIP_DEFLATED)
+
+
+def _scores(spec: ModelSpec, estimator: Any, rows: np.ndarray) -> np.ndarray:
+    """Score with the estimator itself, and refuse what could not be evaluated and served."""
+    method = "predict_proba" if spec.target.kind == "binary" else "predict"
+    if not callable(getattr(estimator, method, None)):
+        raise TrainingError(f"{spec.name}: the trainer returned {type(estimator).__name__}; it needs {method}()")
+    classes = getattr(estimator, "classes_", None)
+    if spec.target.kind == "binary" and classes is not None and list(classes) != [0, 1]:
+        raise TrainingError(f"{spec.name}: the estimator knows the classes {list(classes)}; they must be 0 and 1")
+    try:
+        scores = estimator_scorer(estimator, spec.target.kind)(rows)
+    except (ValueError, IndexError, TypeError) as error:
+        raise TrainingError(
+            f"{spec.name}: {type(estimator).__name__} does not score rows that may come in "
+            f"(missing values, unseen categories and values out of range among them): {error}"
+        ) from error
+    if scores.shape != (len(rows),):
+        raise TrainingError(
+            f"{spec.name}: {method}() gave shape {scores.shape}; one score a row is needed: {len(rows)}"
+        )
+    if not np.isfinite(scores).all():
+        raise TrainingError(f"{spec.name}: {int((~np.isfinite(scores)).sum())} of {len(rows)} scores are no numbers")
+    return scores
+
+
+def _golden(manifest: Manifest, table: pa.Table, folder: Path) -> Golden:
+    """Training rows spread over time, some with nulls and an unseen category, and what the model file says of them."""
+    at = np.unique(np.linspace(0, table.num_rows - 1, GOLDEN_ROWS).astype(int))
+    inputs = {feature.name: table.column(feature.name).take(pa.array(at)).to_pylist() for feature in manifest.features}
+    for position, feature in enumerate(manifest.features):
+        if feature.nullable:
+            inputs[feature.name][position % len(at)] = None
+        if feature.type == "category":
+            inputs[feature.name][-1 - position % len(at)] = UNSEEN
+    scores = load_scorer(folder / manifest.model_file, manifest)(Encoder(manifest.features)(inputs))
+    return Golden(inputs, scores.tolist())
+
+
+def _categories(table: pa.Table, name: str, kind: str) -> tuple[str, ...]:
+    if kind != "category":
+        return ()
+    return tuple(sorted(pc.unique(table.column(name).drop_null()).to_pylist()))
