@@ -2,8 +2,8 @@
 
 One SQLite file in WAL mode with ``synchronous=FULL``; one row a batch, the rows themselves as an Arrow IPC message.
 Sealing commits in one small row of ``segments``: a batch whose sequence is at most the highest ``through_sequence``
-counts as sealed from then on, and is deleted afterwards, at leisure. So every reader, in one read transaction, sees each
-row exactly once, whenever a seal is cut short.
+counts as sealed from then on, and is deleted afterwards, at leisure. So every reader, in one read transaction, sees
+each row exactly once, whenever a seal is cut short.
 """
 
 from __future__ import annotations
@@ -45,15 +45,17 @@ PRAGMA user_version = {FORMAT_VERSION};
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
 _BATCH = "SELECT sequence, schema_id, checksum, body FROM batches WHERE "
 _SEGMENT = """
-SELECT name, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest FROM segments """
+SELECT name, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest
+FROM segments """
 _INSERT_BATCH = """
 INSERT INTO batches (schema_id, row_count, first_id, last_id, min_event_time, max_event_time, checksum, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_SEGMENT = """
 INSERT INTO segments (name, through_sequence, digest, row_count, size_bytes, first_id, last_id, min_event_time,
   max_event_time, manifest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_DELETE_SEALED = f"""
-DELETE FROM batches WHERE sequence IN (SELECT sequence FROM batches WHERE NOT {_UNSEALED} LIMIT {_DELETE_BATCHES})"""
+_DELETE_SEALED = """
+DELETE FROM batches WHERE sequence IN (SELECT sequence FROM batches
+  WHERE sequence <= (SELECT coalesce(max(through_sequence), 0) FROM segments) ORDER BY sequence LIMIT ?)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ class Spool:
         """Delete sealed batches, a few at a time so that appends hardly wait."""
         while True:
             with self._lock, self._translated():
-                if self._connection().execute(_DELETE_SEALED).rowcount < _DELETE_BATCHES:
+                if self._connection().execute(_DELETE_SEALED, (_DELETE_BATCHES,)).rowcount < _DELETE_BATCHES:
                     return
 
     def spans(self, unacknowledged_only: bool = False) -> list[SealedSpan]:

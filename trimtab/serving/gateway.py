@@ -1,0 +1,353 @@
+"""The gateway's addresses and their answers: a plain ASGI application.
+
+=========================================================  =====================================================
+``POST /v2/models/{m}/infer``                              predict (Open Inference, V2)
+``POST /models/{m}/invocations``, ``/invocations?model=``  predict (MLflow, SageMaker)
+``POST /v2/models/{m}/outcomes``                           state what came true
+``GET /predictions/{id}``                                  a prediction's record and outcomes
+``GET /v2``, ``/v2/health/live``, ``/v2/health/ready``     the server; also ``/ping``
+``GET /v2/models/{m}``, ``/v2/models/{m}/ready``           what serves, and whether it does
+``GET /admin/routes``, ``PUT|DELETE /admin/routes/{m}``    routes (admin token)
+=========================================================  =====================================================
+
+Errors are ``{"error": "..."}`` with the status that ``errors.RequestError`` carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from trimtab import __version__
+from trimtab.errors import (
+    OutcomeConflictError,
+    PredictionLogError,
+    RequestError,
+    ServiceUnavailableError,
+    UnknownPredictionError,
+)
+from trimtab.predictions.lookup import find_prediction
+from trimtab.predictions.outcomes import Outcome, Outcomes
+from trimtab.predictions.schema import from_microseconds
+from trimtab.serving import protocol
+from trimtab.serving.batching import Lane, LogWriter
+from trimtab.serving.routes import Route, check_route, load_routes, save_routes
+from trimtab.serving.tokens import admin_token, bearer_is
+from trimtab.settings import Settings
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_encode = msgspec.json.Encoder().encode
+_logger = logging.getLogger(__name__)
+_JSON = (b"content-type", b"application/json")
+
+
+class Gone(Exception):  # noqa: N818 (no error: nobody is left to answer)
+    """The caller hung up before its request was complete."""
+
+
+class Gateway:
+    """The ASGI application. Its state is the lanes by model; one event loop, one process.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``home`` holds routes, token and logs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._routes_file = settings.home / "routes.json"
+        self._lanes: dict[str, Lane] = {}
+        self._writers: dict[str, LogWriter] = {}
+        self._changing = asyncio.Lock()
+        self._admin_token = admin_token(settings.admin_token_file)
+
+    def start(self) -> None:
+        """Take up the routes that were kept.
+
+        Raises
+        ------
+        SpecError
+            If the file of routes is damaged.
+        """
+        for model, route in load_routes(self._routes_file).items():
+            self._lanes[model] = self._lane(route)
+
+    async def stop(self) -> None:
+        """Answer what is under way, then close scorers and logs."""
+        for lane in self._lanes.values():
+            await lane.drain()
+            lane.close()
+        for writer in self._writers.values():
+            await asyncio.to_thread(writer.close)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        try:
+            status, body = await self._answer(scope, receive)
+        except Gone:
+            return
+        except RequestError as error:
+            status, body = error.status, _encode({"error": str(error)})
+        headers = [_JSON, (b"content-length", b"%d" % len(body))]
+        if status == 429:
+            headers.append((b"retry-after", b"1"))
+        elif status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        method, path = scope["method"], scope["path"]
+        parts = path.strip("/").split("/")
+        match method, parts:
+            case "POST", ["v2", "models", model, "infer"]:
+                return await self._predict(scope, receive, model, protocol.parse_infer, protocol.infer_answer)
+            case "POST", ["models", model, "invocations"]:
+                return await self._invoke(scope, receive, model)
+            case "POST", ["invocations"]:
+                return await self._invoke(scope, receive, self._asked_model(scope))
+            case "POST", ["v2", "models", model, "outcomes"]:
+                return await self._outcomes(scope, receive, model)
+            case "GET", ["predictions", prediction_id]:
+                self._check_caller(scope)
+                return await self._prediction(prediction_id)
+            case "GET" | "HEAD", ["ping"] | ["v2", "health", "live" | "ready"]:
+                return 200, b"{}"
+            case "GET", ["v2"]:
+                return 200, _encode({"name": "trimtab", "version": __version__, "extensions": ["outcomes"]})
+            case "GET", ["v2", "models", model]:
+                return await self._metadata(self._routed(model))
+            case "GET", ["v2", "models", model, "ready"]:
+                return await self._ready(self._routed(model))
+            case _, ["admin", "routes", *rest]:
+                self._check_admin(scope)
+                return await self._administer(method, rest, scope, receive)
+        raise RequestError(404, f"there is nothing at {method} {path}; the README lists the gateway's addresses")
+
+    async def _invoke(self, scope: Scope, receive: Receive, model: str) -> tuple[int, bytes]:
+        return await self._predict(scope, receive, model, protocol.parse_invocation, protocol.invocation_answer)
+
+    async def _predict(
+        self,
+        scope: Scope,
+        receive: Receive,
+        model: str,
+        parse: Callable[[bytes, Route, int, int], protocol.Rows],
+        answer: Callable[[Route, protocol.Rows, list[bytes], list[float]], bytes],
+    ) -> tuple[int, bytes]:
+        self._check_caller(scope)
+        body = await self._body(scope, receive)
+        # From here to submit there is no await: the request is checked against the very route that answers it.
+        lane = self._routed(model)
+        rows = parse(body, lane.route, self._settings.max_rows, time.time_ns() // 1000)
+        _identify(rows, scope)
+        ids, scores = await lane.submit(rows)
+        return 200, answer(lane.route, rows, ids, scores)
+
+    async def _outcomes(self, scope: Scope, receive: Receive, model: str) -> tuple[int, bytes]:
+        self._check_caller(scope)
+        body = await self._body(scope, receive)
+        lane = self._lanes.get(model)
+        if lane is None and not (self._settings.predictions_dir / model).is_dir():
+            raise self._unknown(model)
+        binary = lane is not None and lane.route.kind == "binary"
+        outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
+        store = Outcomes(self._settings.predictions_dir / model)
+        receipt = await _off_loop(store.add, outcomes)
+        return 200, _encode(receipt)
+
+    async def _prediction(self, prediction_id: str) -> tuple[int, bytes]:
+        model, record = await _off_loop(find_prediction, self._settings.predictions_dir, prediction_id)
+        history = await _off_loop(Outcomes(self._settings.predictions_dir / model).history, prediction_id)
+        outcome = history[-1]["value"] if history else None
+        return 200, _encode({"model": model, "record": record, "outcome": outcome, "outcomes": history})
+
+    async def _metadata(self, lane: Lane) -> tuple[int, bytes]:
+        found = await _reachable(lane.scorer.metadata())
+        route = lane.route
+        own = {"name": route.model, "versions": [route.version], "platform": found.get("platform", "")}
+        return 200, _encode({**found, **own, "route": route})
+
+    async def _ready(self, lane: Lane) -> tuple[int, bytes]:
+        await _reachable(lane.scorer.check_ready())
+        return 200, _encode({"name": lane.route.model, "ready": True})
+
+    async def _administer(self, method: str, rest: list[str], scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        match method, rest:
+            case "GET", []:
+                return 200, _encode({"routes": {model: lane.route for model, lane in self._lanes.items()}})
+            case "PUT", [model]:
+                body = await self._body(scope, receive)
+                try:
+                    route = msgspec.json.decode(body, type=Route)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise RequestError(400, f"the body is no route: {error}") from error
+                check_route(model, route)
+                return 200, _encode({"previous": await self._change(model, route)})
+            case "DELETE", [model]:
+                return 200, _encode({"previous": await self._change(model, None)})
+        raise RequestError(
+            405, f"{method} is not answered here; use GET /admin/routes, PUT or DELETE /admin/routes/{{m}}"
+        )
+
+    async def _change(self, model: str, route: Route | None) -> Route | None:
+        """Replace or remove a model's route; return the one before once its requests are answered."""
+        async with self._changing:
+            old = self._lanes.get(model)
+            if old is not None and old.route == route:
+                return route
+            new = None if route is None else self._lane(route)
+            if new is not None:
+                await _reachable(new.scorer.check_ready())
+            kept = {name: lane.route for name, lane in self._lanes.items() if name != model}
+            try:
+                await asyncio.to_thread(
+                    save_routes, self._routes_file, kept | ({} if route is None else {model: route})
+                )
+            except OSError as error:
+                raise RequestError(
+                    503, f"{self._routes_file} cannot be written: {error}; no route was changed"
+                ) from error
+            # The switch: every request from now on is the new lane's.
+            if new is None:
+                self._lanes.pop(model, None)
+            else:
+                self._lanes[model] = new
+            if old is None:
+                return None
+            await old.drain()
+            old.close()
+            return old.route
+
+    def _lane(self, route: Route) -> Lane:
+        writer = self._writers.get(route.model)
+        if writer is None:
+            writer = self._writers[route.model] = LogWriter(self._settings.predictions_dir / route.model)
+        return Lane(route, writer, self._settings.max_queue_rows)
+
+    def _routed(self, model: str) -> Lane:
+        lane = self._lanes.get(model)
+        if lane is None:
+            raise self._unknown(model)
+        return lane
+
+    def _unknown(self, model: str) -> RequestError:
+        there = f"there are {sorted(self._lanes)}" if self._lanes else "no model is released yet"
+        return RequestError(404, f"there is no model {model!r}; {there}")
+
+    def _asked_model(self, scope: Scope) -> str:
+        if asked := parse_qs(scope["query_string"].decode("latin-1")).get("model"):
+            return asked[0]
+        if len(self._lanes) == 1:
+            return next(iter(self._lanes))
+        raise RequestError(400, f"the request names no model; add ?model= with one of {sorted(self._lanes)}")
+
+    def _check_caller(self, scope: Scope) -> None:
+        token = self._settings.gateway_token
+        if token and not bearer_is(_header(scope, b"authorization"), token):
+            raise RequestError(401, "the caller's token is missing or wrong; send it as Authorization: Bearer <token>")
+
+    def _check_admin(self, scope: Scope) -> None:
+        if not bearer_is(_header(scope, b"authorization"), self._admin_token):
+            raise RequestError(
+                401,
+                "routes are moved with the admin token only; send what is in "
+                f"{self._settings.admin_token_file.name} of trimtab's home as Authorization: Bearer <token>",
+            )
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        limit = self._settings.max_body_bytes
+        declared = _header(scope, b"content-length")
+        if declared is not None and int(declared) > limit:
+            raise RequestError(
+                413, f"the body is {int(declared)} bytes; at most {limit} are read: send several requests"
+            )
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise RequestError(413, f"the body is over {limit} bytes, the most that is read: send several requests")
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self.start()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+def _identify(rows: protocol.Rows, scope: Scope) -> None:
+    for key, value in scope["headers"]:
+        if key == b"x-trimtab-caller":
+            rows.caller = value.decode("latin-1")
+        elif key == b"x-request-id" and not rows.request_id:
+            rows.request_id = value.decode("latin-1")
+
+
+_outcomes_decoder = msgspec.json.Decoder(protocol.OutcomesBody)
+
+
+def _decode_outcomes(body: bytes) -> Iterable[protocol.OutcomeBody]:
+    return protocol.decode(_outcomes_decoder, body).outcomes
+
+
+def _outcome(given: protocol.OutcomeBody, number: int, binary: bool) -> Outcome:
+    value = float(given.value)
+    if binary and value not in (0.0, 1.0):
+        raise RequestError(400, f"outcome {number}: the value is {value:g}; of a binary model it must be 0 or 1")
+    now = time.time_ns() // 1000
+    observed = (
+        now if given.observed_at is None else protocol.parse_time(given.observed_at, f"outcome {number}: observed_at")
+    )
+    return Outcome(given.prediction_id, value, from_microseconds(observed), given.correction)
+
+
+async def _off_loop(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Run what reads or writes the disk in a thread; its errors become answers."""
+    try:
+        return await asyncio.to_thread(work, *arguments)
+    except UnknownPredictionError as error:
+        raise RequestError(404, str(error)) from error
+    except OutcomeConflictError as error:
+        raise RequestError(409, str(error)) from error
+    except PredictionLogError as error:
+        raise RequestError(503, str(error)) from error
+
+
+async def _reachable(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except ServiceUnavailableError as error:
+        raise RequestError(503, str(error)) from error

@@ -1,0 +1,366 @@
+"""What a request may look like, and its answer: Open Inference (V2) and MLflow's ``/invocations``.
+
+Whatever is wrong is refused with 400, naming column, row, value and what would be right.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from trimtab.errors import RequestError
+from trimtab.predictions.schema import id_text, microseconds
+from trimtab.serving.routes import Route, RouteFeature
+
+T = TypeVar("T")
+_INT64 = 2**63
+_SHOWN = 60
+_NONE = type(None)
+
+_DATATYPES: Mapping[str, tuple[str, ...]] = {
+    "number": ("FP", "INT", "UINT"),
+    "integer": ("INT", "UINT", "FP"),
+    "category": ("BYTES",),
+    "boolean": ("BOOL",),
+}
+_MEANT: Mapping[str, str] = {
+    "number": "a finite number",
+    "integer": "a whole number of 64 bits",
+    "category": "a string",
+    "boolean": "true or false",
+}
+SCORER_DATATYPES: Mapping[str, str] = {"number": "FP64", "integer": "INT64", "category": "BYTES", "boolean": "BOOL"}
+"""The V2 datatype under which each type of feature is sent to a scorer."""
+
+
+class Rows(msgspec.Struct):
+    """A checked request: ``columns`` holds a list of n values for each of the route's features, in their order.
+
+    ``event_times`` are microseconds since 1970, of each row.
+    """
+
+    columns: list[list[Any]]
+    n: int
+    event_times: list[int]
+    request_id: str = ""
+    caller: str = ""
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+
+
+class _InferRequest(msgspec.Struct):
+    inputs: list[_Tensor]
+    id: str = ""
+    parameters: dict[str, Any] = {}
+
+
+class _Split(msgspec.Struct):
+    columns: list[str]
+    data: list[list[Any]]
+
+
+class _Invocation(msgspec.Struct):
+    dataframe_split: _Split | None = None
+    dataframe_records: list[dict[str, Any]] | None = None
+    inputs: dict[str, list[Any]] | None = None
+    params: dict[str, Any] = {}
+
+
+class OutcomeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """One outcome as it is posted."""
+
+    prediction_id: str
+    value: bool | float
+    observed_at: str | None = None
+    correction: bool = False
+
+
+class OutcomesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a post of outcomes."""
+
+    outcomes: list[OutcomeBody]
+
+
+_infer_decoder = msgspec.json.Decoder(_InferRequest)
+_invocation_decoder = msgspec.json.Decoder(_Invocation)
+_encode = msgspec.json.Encoder().encode
+
+
+def parse_infer(body: bytes, route: Route, max_rows: int, now_us: int) -> Rows:
+    """Check a V2 request against a route.
+
+    Raises
+    ------
+    RequestError
+        400 or 413.
+    """
+
+    def columns_of(request: _InferRequest) -> list[tuple[str, list[Any]]]:
+        for tensor in request.inputs:
+            n = len(tensor.data)
+            if tensor.shape not in ([n], [n, 1]):
+                raise RequestError(
+                    400, f"column {tensor.name!r} has shape {tensor.shape} but {n} values in data; shape must be [{n}]"
+                )
+        return [(tensor.name, tensor.data) for tensor in request.inputs]
+
+    request = decode(_infer_decoder, body, lambda r: _check(route, columns_of(r), max_rows))
+    columns, n = _check(route, columns_of(request), max_rows)
+    for tensor, feature in ((t, f) for t in request.inputs for f in route.features if f.name == t.name):
+        if not tensor.datatype.startswith(_DATATYPES[feature.type]) and any(v is not None for v in tensor.data):
+            raise RequestError(
+                400,
+                f"column {tensor.name!r} has datatype {tensor.datatype!r}; it must be {SCORER_DATATYPES[feature.type]}",
+            )
+    return Rows(columns, n, _event_times(request.parameters.get("event_time"), n, now_us), request.id)
+
+
+def parse_invocation(body: bytes, route: Route, max_rows: int, now_us: int) -> Rows:
+    """Check an MLflow request (``dataframe_split``, ``dataframe_records`` or ``inputs``) against a route.
+
+    Raises
+    ------
+    RequestError
+        400 or 413.
+    """
+    request = decode(_invocation_decoder, body, lambda r: _check(route, _invocation_columns(r), max_rows))
+    columns, n = _check(route, _invocation_columns(request), max_rows)
+    return Rows(columns, n, _event_times(request.params.get("event_time"), n, now_us))
+
+
+def infer_answer(route: Route, rows: Rows, ids: Sequence[bytes], scores: Sequence[float]) -> bytes:
+    """The V2 answer: ``score``, ``label`` of a binary model, ``prediction_id``."""
+    n = len(scores)
+    outputs = [{"name": "score", "datatype": "FP64", "shape": [n], "data": scores}]
+    if route.kind == "binary":
+        outputs.append({"name": "label", "datatype": "INT64", "shape": [n], "data": _labels(route, scores)})
+    texts = [id_text(key) for key in ids]
+    outputs.append({"name": "prediction_id", "datatype": "BYTES", "shape": [n], "data": texts})
+    answer = {
+        "model_name": route.model,
+        "model_version": route.version,
+        "parameters": {"release_id": route.release_id},
+        "outputs": outputs,
+    }
+    if rows.request_id:
+        answer["id"] = rows.request_id
+    return _encode(answer)
+
+
+def invocation_answer(route: Route, rows: Rows, ids: Sequence[bytes], scores: Sequence[float]) -> bytes:
+    """MLflow's answer: a ``predictions`` list with an object a row."""
+    texts = map(id_text, ids)
+    if route.kind == "binary":
+        labels = _labels(route, scores)
+        predictions: list[dict[str, Any]] = [
+            {"score": score, "label": label, "prediction_id": text}
+            for score, label, text in zip(scores, labels, texts, strict=True)
+        ]
+    else:
+        predictions = [{"score": s, "prediction_id": text} for s, text in zip(scores, texts, strict=True)]
+    return _encode(
+        {
+            "predictions": predictions,
+            "model_version": route.version,
+            "model_name": route.model,
+            "release_id": route.release_id,
+        }
+    )
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes, explain: Callable[[T], object] | None = None) -> T:
+    """Decode a body, or refuse it.
+
+    Parameters
+    ----------
+    decoder
+        For the type that the body must have.
+    body
+        As received.
+    explain
+        Called with what a body means that holds NaN or Infinity, which are not JSON: it raises with their place.
+    """
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if explain is not None:
+            _explain_numbers(decoder, body, explain)
+        raise RequestError(400, f"the body is not the JSON that is asked for: {error}") from error
+
+
+def _explain_numbers(decoder: msgspec.json.Decoder[T], body: bytes, explain: Callable[[T], object]) -> None:
+    try:
+        lenient = msgspec.convert(json.loads(body), decoder.type)
+    except (ValueError, RecursionError):  # covers msgspec's, json's and Unicode's errors: it is no JSON at all
+        return
+    explain(lenient)
+
+
+def parse_time(text: Any, where: str) -> int:
+    """Microseconds since 1970 of an ISO 8601 time with a timezone.
+
+    Raises
+    ------
+    RequestError
+        400, naming the place and the value.
+    """
+    try:
+        return microseconds(datetime.fromisoformat(text))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RequestError(
+            400, f"{where} is {_shown(text)}; it must be an ISO 8601 time with a timezone, such as 2024-01-31T12:00:00Z"
+        ) from error
+
+
+def _event_times(given: Any, n: int, now_us: int) -> list[int]:
+    if given is None:
+        return [now_us] * n
+    if not isinstance(given, list):
+        return [parse_time(given, "event_time")] * n
+    if len(given) != n:
+        raise RequestError(400, f"event_time has {len(given)} values; it must be one time, or one for each of {n} rows")
+    return [parse_time(text, f"event_time, row {row}") for row, text in enumerate(given)]
+
+
+def _invocation_columns(request: _Invocation) -> list[tuple[str, list[Any]]]:
+    forms = (request.dataframe_split, request.dataframe_records, request.inputs)
+    if sum(form is not None for form in forms) != 1:
+        raise RequestError(
+            400, "the body must hold exactly one of dataframe_split, dataframe_records and inputs, and may hold params"
+        )
+    if request.inputs is not None:
+        return list(request.inputs.items())
+    if request.dataframe_split is not None:
+        names, rows = request.dataframe_split.columns, request.dataframe_split.data
+        for number, row in enumerate(rows):
+            if len(row) != len(names):
+                raise RequestError(400, f"row {number} has {len(row)} values; it must have {len(names)}, one a column")
+        return [(name, [row[i] for row in rows]) for i, name in enumerate(names)]
+    records = request.dataframe_records or []
+    names = list(records[0]) if records else []
+    for number, record in enumerate(records):
+        if odd := record.keys() ^ set(names):
+            raise RequestError(
+                400, f"row {number} and row 0 differ in columns {sorted(odd)}; all rows must have the same"
+            )
+    return [(name, [record[name] for record in records]) for name in names]
+
+
+def _check(route: Route, given: list[tuple[str, list[Any]]], max_rows: int) -> tuple[list[list[Any]], int]:
+    """The columns in the order of the features, and the number of rows."""
+    by_name = dict(given)
+    names = [feature.name for feature in route.features]
+    if not given or all(not values for values in by_name.values()):
+        raise RequestError(400, f"the request holds no rows; it must hold at least one, with the columns {names}")
+    if len(by_name) != len(given):
+        twice = sorted({name for name, _ in given if sum(name == other for other, _ in given) > 1})
+        raise RequestError(400, f"columns {twice} are there more than once; each must be there once")
+    if by_name.keys() != set(names):
+        missing = [name for name in names if name not in by_name]
+        extra = [name for name in by_name if name not in names]
+        problem = " and ".join(
+            text
+            for text, odd in ((f"lacks columns {missing}", missing), (f"has unknown columns {extra}", extra))
+            if odd
+        )
+        raise RequestError(400, f"the request {problem}; model {route.model!r} takes exactly {names}")
+    columns = [by_name[name] for name in names]
+    n = len(columns[0])
+    for name, values in zip(names, columns, strict=True):
+        if len(values) != n:
+            raise RequestError(
+                400, f"column {name!r} has {len(values)} rows, {names[0]!r} has {n}; all must have as many"
+            )
+    if n > max_rows:
+        raise RequestError(413, f"the request has {n} rows; at most {max_rows} are taken at once: send several")
+    return [_check_column(feature, values) for feature, values in zip(route.features, columns, strict=True)], n
+
+
+def _check_column(feature: RouteFeature, values: list[Any]) -> list[Any]:
+    """The values, if they are what the feature takes; refused otherwise."""
+    types = set(map(type, values))
+    if _NONE in types:
+        types.discard(_NONE)
+        if not feature.nullable:
+            _refuse(feature, values)
+    if feature.type == "category":
+        sound = types <= {str}
+    elif feature.type == "boolean":
+        sound = types <= {bool}
+    elif types <= {int, float}:
+        sound = all(_is_sound(feature, value) for value in values) if len(values) == 1 else _all_sound(feature, values)
+        if sound and feature.type == "integer" and float in types:
+            return [None if value is None else int(value) for value in values]
+    else:
+        sound = False
+    if not sound:
+        _refuse(feature, values)
+    return values
+
+
+def _all_sound(feature: RouteFeature, values: list[Any]) -> bool:
+    """As `_is_sound` of each, faster: a sum is finite only if all that it adds is."""
+    if feature.type == "number":
+        try:
+            if math.isfinite(sum(value for value in values if value is not None)):
+                return True
+        except OverflowError:
+            pass
+    return all(_is_sound(feature, value) for value in values)
+
+
+def _is_sound(feature: RouteFeature, value: Any) -> bool:
+    if value is None:
+        return feature.nullable
+    kind = type(value)
+    if feature.type == "category":
+        return kind is str
+    if feature.type == "boolean":
+        return kind is bool
+    if kind is not int and kind is not float:
+        return False
+    try:
+        if not math.isfinite(value):
+            return False
+    except OverflowError:  # a whole number beyond all floats
+        return False
+    return feature.type == "number" or (-_INT64 <= value < _INT64 and value == int(value))
+
+
+def _refuse(feature: RouteFeature, values: list[Any]) -> NoReturn:
+    row = next(row for row, value in enumerate(values) if not _is_sound(feature, value))
+    null = " or null" if feature.nullable else ", and not null"
+    raise RequestError(
+        400,
+        f"column {feature.name!r}, row {row}: the value is {_shown(values[row])}; it must be {_MEANT[feature.type]}{null}",
+    )
+
+
+def _labels(route: Route, scores: Sequence[float]) -> list[int]:
+    return [int(score >= route.decision_threshold) for score in scores]
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def join_columns(requests: Sequence[Rows]) -> list[list[Any]]:
+    """The columns of several requests, one after the other."""
+    if len(requests) == 1:
+        return requests[0].columns
+    return [list(chain.from_iterable(parts)) for parts in zip(*(rows.columns for rows in requests), strict=True)]
