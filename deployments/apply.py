@@ -169,7 +169,7 @@ def _comparable(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stated(known: DeploymentResponse) -> dict[str, Any]:
     """The server's deployment, in the form of :func:`_comparable`."""
-    limit = known.global_concurrency_limit.limit if known.global_concurrency_limit else known.concurrency_limit
+    limit = known.global_concurrency_limit.limit if known.global_concurrency_limit else None
     options = known.concurrency_options
     return {
         "entrypoint": known.entrypoint,
