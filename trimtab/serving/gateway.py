@@ -160,7 +160,7 @@ class Gateway:
         self._check_caller(scope)
         body = await self._body(scope, receive)
         lane = self._lanes.get(model)
-        if lane is None and not (self._settings.predictions_dir / model).is_dir():
+        if lane is None and (model.startswith(".") or not (self._settings.predictions_dir / model).is_dir()):
             raise self._unknown(model)
         binary = lane is not None and lane.route.kind == "binary"
         outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
@@ -249,7 +249,7 @@ class Gateway:
 
     def _asked_model(self, scope: Scope) -> str:
         if asked := parse_qs(scope["query_string"].decode("latin-1")).get("model"):
-            return asked[0]
+            return str(asked[0])
         if len(self._lanes) == 1:
             return next(iter(self._lanes))
         raise RequestError(400, f"the request names no model; add ?model= with one of {sorted(self._lanes)}")

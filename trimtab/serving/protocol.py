@@ -343,7 +343,8 @@ def _refuse(feature: RouteFeature, values: list[Any]) -> NoReturn:
     null = " or null" if feature.nullable else ", and not null"
     raise RequestError(
         400,
-        f"column {feature.name!r}, row {row}: the value is {_shown(values[row])}; it must be {_MEANT[feature.type]}{null}",
+        f"column {feature.name!r}, row {row}: the value is {_shown(values[row])}; "
+        f"it must be {_MEANT[feature.type]}{null}",
     )
 
 
