@@ -1,7 +1,7 @@
 """A real V2 scorer, as small as can be: its score is the row's ``income`` plus an offset.
 
-So a test sees whose answer is whose. Prints its port. ``--delay-s`` makes each call slow; income 666 is refused with 400,
-income 999 scores null.
+So a test sees whose answer is whose. Prints its port. ``--delay-s`` makes each call slow; income -666 is refused with
+400, income -999 scores null.
 """
 
 import argparse
@@ -34,9 +34,9 @@ class Scorer:
             return 200, {"platform": "test", "artifact_digest": f"digest-{self.offset:g}", "ready": True}
         inputs = {tensor["name"]: tensor["data"] for tensor in msgspec.json.decode(body)["inputs"]}
         await asyncio.sleep(self.delay_s)
-        if 666 in inputs["income"]:
-            return 400, {"error": "income 666 is not taken"}
-        scores = [None if x == 999 else (x or 0.0) + self.offset for x in inputs["income"]]
+        if -666 in inputs["income"]:
+            return 400, {"error": "income -666 is not taken"}
+        scores = [None if x == -999 else (x or 0.0) + self.offset for x in inputs["income"]]
         outputs = [{"name": "score", "datatype": "FP64", "shape": [len(scores)], "data": scores}]
         return 200, {"model_name": "m", "model_version": "1", "outputs": outputs}
 

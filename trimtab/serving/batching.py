@@ -93,7 +93,7 @@ class Lane:
         if self._unanswered_rows and self._unanswered_rows + rows.n > self._max_queue_rows:
             raise RequestError(
                 429,
-                f"{self._unanswered_rows} rows wait for {self.route.model}, of at most {self._max_queue_rows}: try again",
+                f"{self._unanswered_rows} rows wait for {self.route.model}, at most {self._max_queue_rows}: try again",
             )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
