@@ -229,7 +229,10 @@ def _match_automations(
         core = core.model_copy(update={"enabled": known.enabled})
         done[planned.name] = "unchanged" if _said(known) == _said(core) else "updated"
         if done[planned.name] == "updated":
-            client.update_automation(known.id, core)
+            # The client sends only what was set by name, the server asks for every field: all are set here.
+            client.update_automation(
+                known.id, AutomationCore.model_validate(core.model_dump(exclude={"owner_resource"}))
+            )
     for stale in ours:
         if stale.id not in kept:
             client.delete_automation(stale.id)
