@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from trimtab.records import Value
 
 MINIMUM_GROUP_ROWS = 50
-NUMERIC_GROUPS = 4
 _Z = 1.959963984540054
 
 
@@ -40,25 +38,23 @@ class Selection(Value):
     rows: int = 0
 
 
-def selection(column: str, values: Sequence[object], selected: np.ndarray, numeric: bool = False) -> Selection:
-    """Selection rates by the values of a column.
+def selection(column: str, groups: np.ndarray, selected: np.ndarray) -> Selection:
+    """Selection rates by group.
 
     Parameters
     ----------
-    values
-        The protected attribute, of shape (rows,); null is no group.
+    column
+        The protected attribute.
+    groups
+        Each row's group, strings of shape (rows,); "null" is none.
     selected
         Whether each row's label is 1, bool of shape (rows,).
-    numeric
-        Whether the values are numbers, that are grouped by their quartiles.
     """
-    present = np.array([value is not None and value == value for value in values], dtype=bool)
-    names = _quartiles(values, present) if numeric else np.array([str(value) for value in values])
     rates = []
-    for name in sorted(set(names[present])):
-        rows = present & (names == name)
+    for group in sorted(set(groups) - {"null"}):
+        rows = groups == group
         if (size := int(rows.sum())) >= MINIMUM_GROUP_ROWS:
-            rates.append(_rate(str(name), size, int(selected[rows].sum())))
+            rates.append(_rate(str(group), size, int(selected[rows].sum())))
     return _with_ratio(column, tuple(rates))
 
 
@@ -94,17 +90,3 @@ def _with_ratio(column: str, rates: tuple[GroupRate, ...]) -> Selection:
         high=max(ratio, math.exp(middle + _Z * spread)),
         rows=rows,
     )
-
-
-def _quartiles(values: Sequence[object], present: np.ndarray) -> np.ndarray:
-    numbers = np.array([value if here else np.nan for value, here in zip(values, present, strict=True)], dtype=float)
-    if not present.any():
-        return np.full(len(numbers), "", dtype=object)
-    edges = np.unique(np.quantile(numbers[present], np.arange(1, NUMERIC_GROUPS) / NUMERIC_GROUPS))
-    group = np.searchsorted(edges, numbers, side="left")
-    ends = ["", *(f"{edge:.4g}" for edge in edges), ""]
-    names = [
-        f"{number + 1}. " + (f"{ends[number]} to {ends[number + 1]}".removeprefix(" ") if len(edges) else "all")
-        for number in range(len(edges) + 1)
-    ]
-    return np.array([names[number] for number in group], dtype=object)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field
 
 from trimtab import metrics
-from trimtab.records import Metric, SliceScore, Value, higher_is_better
+from trimtab.records import Metric, Value, higher_is_better
 from trimtab.spec import ModelSpec
 
 CALIBRATION_BINS = 10
@@ -23,6 +23,22 @@ class CalibrationBin(Value):
     low: float
     high: float
     rows: int
+
+
+class Performance(Value):
+    """What a release achieved on the predictions that are old enough for their outcomes to be known.
+
+    ``mature`` rows, of which ``outcomes`` have an outcome; ``metrics`` by name are empty where nothing can be said.
+    ``reference`` is the policy metric at the release's evaluation, ``against_predecessor`` the release's policy metric
+    minus its predecessor's on the same rows.
+    """
+
+    mature: int = 0
+    outcomes: int = 0
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    reference: Metric | None = None
+    against_predecessor: Metric | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
 
 
 def realised(spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray) -> dict[str, Metric]:
@@ -74,21 +90,6 @@ def against_predecessor(
         confidence=confidence,
     ).differences["release"][spec.policy_metric]
     return difference if math.isfinite(difference.value) else None
-
-
-def by_slice(
-    spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray, column: str, values: Sequence[object], subject: str
-) -> tuple[SliceScore, ...]:
-    """The policy metric for each value of a column that has ``gates.minimum_slice_rows`` rows or more."""
-    texts = np.array([str(value) for value in values])
-    found = []
-    for value in sorted(set(texts)):
-        rows = texts == value
-        if rows.sum() < spec.gates.minimum_slice_rows:
-            continue
-        if metric := realised(spec, scores[rows], outcomes[rows]).get(spec.policy_metric):
-            found.append(SliceScore(subject=subject, column=column, value=value, metric=metric))
-    return tuple(found)
 
 
 def calibration(scores: np.ndarray, outcomes: np.ndarray, bins: int = CALIBRATION_BINS) -> tuple[CalibrationBin, ...]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime
 
 from trimtab.decay.distance import Distance
 from trimtab.decay.fairness import Selection
-from trimtab.decay.performance import is_lost, loss_limit
+from trimtab.decay.performance import Performance, is_lost, loss_limit
 from trimtab.decay.profile import SCORE
-from trimtab.records import Metric, Signal, Validation, Value, higher_is_better
+from trimtab.records import Signal, Validation, Value, higher_is_better
 from trimtab.spec import ModelSpec
 
 ROWS = "rows"
@@ -31,9 +31,8 @@ DRIFT, NULL_RISE, PERFORMANCE, PREDECESSOR, SELECTION = (
 class Measurements(Value):
     """All that was measured on a window of one release.
 
-    Features and data faults are those of the rows in [start, end). Performance is that of the rows whose outcomes are
-    mature: ``mature`` rows of the release, of which ``outcomes`` have an outcome. ``reference`` is the policy metric at
-    the release's evaluation. ``against_predecessor`` is the release's policy metric minus its predecessor's.
+    Features, data faults and selection are those of the rows in [start, end); performance is that of the rows before,
+    whose outcomes are mature.
     """
 
     start: AwareDatetime
@@ -42,11 +41,7 @@ class Measurements(Value):
     rows: int
     validation: Validation | None = None
     distances: tuple[Distance, ...] = ()
-    mature: int = 0
-    outcomes: int = 0
-    performance: dict[str, Metric] = Field(default_factory=dict)
-    reference: Metric | None = None
-    against_predecessor: Metric | None = None
+    performance: Performance = Performance()
     selections: tuple[Selection, ...] = ()
 
 
@@ -121,28 +116,28 @@ def _of_drift(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
 
 
 def _of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
-    policy = spec.policy
-    if window.mature:
-        missing = 1 - window.outcomes / window.mature
+    policy, found = spec.policy, window.performance
+    if found.mature:
+        missing = 1 - found.outcomes / found.mature
         yield Signal(
             name=MISSING_OUTCOMES,
             value=missing,
             threshold=policy.maximum_missing_outcomes,
-            breached=missing > policy.maximum_missing_outcomes and window.mature >= policy.minimum_outcomes,
-            rows=window.mature,
+            breached=missing > policy.maximum_missing_outcomes and found.mature >= policy.minimum_outcomes,
+            rows=found.mature,
         )
-    enough = window.outcomes >= policy.minimum_outcomes
+    enough = found.outcomes >= policy.minimum_outcomes
     yield Signal(
         name=OUTCOMES,
-        value=window.outcomes,
+        value=found.outcomes,
         threshold=policy.minimum_outcomes,
         breached=not enough,
-        rows=window.mature,
+        rows=found.mature,
     )
-    metric = window.performance.get(spec.policy_metric)
-    if metric is not None and window.reference is not None:
-        limit = loss_limit(window.reference, policy.performance_drop)
-        detail = f"{window.reference.value:.4g} at evaluation"
+    metric = found.metrics.get(spec.policy_metric)
+    if metric is not None and found.reference is not None:
+        limit = loss_limit(found.reference, policy.performance_drop)
+        detail = f"{found.reference.value:.4g} at evaluation"
         yield Signal(
             name=PERFORMANCE + metric.name,
             value=metric.value,
@@ -156,7 +151,7 @@ def _of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
 
 
 def _of_predecessor(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
-    difference = window.against_predecessor
+    difference = window.performance.against_predecessor
     if difference is None:
         return
     limit = -spec.policy.rollback_drop if higher_is_better(difference.name) else spec.policy.rollback_drop

@@ -1,0 +1,45 @@
+"""window → validate → measure → rule → record → announce → publish."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow, get_run_logger
+
+from tasks import lineage, monitoring
+from tasks.validation import validate_window
+from trimtab.decay.policy import rule
+from trimtab.decay.signals import Measurements
+from trimtab.records import Ruling
+
+
+@flow(flow_run_name="watch-{model}", description="Judge the latest window of a model's live predictions.")
+def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
+    """Judge the window of a model that ends at ``as_of`` (now by default), once.
+
+    A window that was judged before is not judged again: its ruling is returned, and nothing is announced. Before the
+    first release there is nothing to judge: None.
+    """
+    monitoring.acknowledge_segments(model, [lineage.record(segment) for segment in monitoring.seal_log(model)])
+    window = monitoring.open_window(model, as_of or monitoring.utc_now())
+    if window is None:
+        get_run_logger().info("%s has no release yet: there is nothing to watch", model)
+        return None
+    monitoring.reconcile(window, monitoring.utc_now())
+    if known := lineage.recorded(Ruling, window.ruling_id):
+        return known
+    incoming = monitoring.read_incoming(window)
+    performance = monitoring.measure_performance(window)
+    measured = Measurements(
+        **window.model_dump(include={"start", "end", "as_of"}),
+        rows=incoming.num_rows,
+        validation=lineage.record(validate_window(model, incoming, window.release.id)) if incoming.num_rows else None,
+        distances=monitoring.measure_drift(window, incoming),
+        performance=performance,
+        selections=monitoring.measure_selection(window, incoming),
+    )
+    history = monitoring.read_history(model)
+    ruling = lineage.record(rule(window.spec, window.release, measured, history, monitoring.report_path(window)))
+    monitoring.announce(ruling)
+    monitoring.publish(window, incoming, performance, ruling, history.rulings)
+    return ruling

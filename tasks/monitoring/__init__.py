@@ -1,0 +1,38 @@
+"""Watching live traffic: what is read, measured, drawn and announced for a ruling.
+
+window.py (which rows are judged) · reference.py (what they are compared with) · measure.py (numbers) · report.py
+(Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and what they missed)
+"""
+
+from tasks.monitoring.announce import announce, reconcile
+from tasks.monitoring.measure import measure_drift, measure_performance, measure_selection
+from tasks.monitoring.reference import make_reference
+from tasks.monitoring.report import publish
+from tasks.monitoring.window import (
+    Window,
+    acknowledge_segments,
+    open_window,
+    read_history,
+    read_incoming,
+    report_path,
+    seal_log,
+    utc_now,
+)
+
+__all__ = [
+    "Window",
+    "acknowledge_segments",
+    "announce",
+    "make_reference",
+    "measure_drift",
+    "measure_performance",
+    "measure_selection",
+    "open_window",
+    "publish",
+    "read_history",
+    "read_incoming",
+    "reconcile",
+    "report_path",
+    "seal_log",
+    "utc_now",
+]

@@ -1,0 +1,132 @@
+"""Laws of profiles: they add up, and say of a union what its parts say together."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab.decay.profile import Bins, Profile, choose_bins, merge, profile, reference_profile
+from trimtab.errors import TrimtabError
+from trimtab.spec import Feature
+
+numbers = st.one_of(st.none(), st.floats(width=32), st.sampled_from([0.0, -0.0, 1.0, math.inf, -math.inf, math.nan]))
+texts = st.one_of(st.none(), st.sampled_from(["", "a", "b", "o'hare", '"', "=a", "ü"]), st.text(max_size=3))
+rows = st.lists(
+    st.tuples(numbers, st.one_of(st.none(), st.integers(-5, 5)), texts, st.one_of(st.none(), st.booleans()))
+)
+TYPES = {"x": "number", "count": "integer", "c": "category", "b": "boolean"}
+BINS = (
+    Bins(column="x", type="number", edges=(-1.0, 0.0, 0.1, 1e6)),
+    Bins(column="count", type="integer", edges=(-1.5, 0.0, 2.0), discrete=True),
+    Bins(column="c", type="category", categories=("", "a", "o'hare")),
+    Bins(column="b", type="boolean", categories=("false", "true")),
+)
+
+
+def table(rows: list[tuple]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
+    types = (pa.float64(), pa.int64(), pa.string(), pa.bool_())
+    return pa.table({name: pa.array(column, kind) for name, column, kind in zip(TYPES, columns, types, strict=True)})
+
+
+def same(one: Profile, other: Profile) -> bool:
+    """Equal but for the rounding of the totals."""
+    exact = [[column.model_copy(update={"total": 0.0}) for column in found.columns] for found in (one, other)]
+    totals = zip(one.columns, other.columns, strict=True)
+    return exact[0] == exact[1] and all(math.isclose(a.total, b.total, rel_tol=1e-9, abs_tol=1e30) for a, b in totals)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows, rows)
+def test_the_merged_profile_is_the_profile_of_the_union(one, other):
+    """Counting two sets of rows apart and together says the same."""
+    apart = profile(table(one), BINS).merge(profile(table(other), BINS))
+    assert same(apart, profile(table(one + other), BINS))
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows, rows, rows)
+def test_merging_is_associative_and_commutative(a, b, c):
+    """Hours may be added to a day in any order."""
+    p, q, r = (profile(table(part), BINS) for part in (a, b, c))
+    assert same(p.merge(q).merge(r), p.merge(q.merge(r)))
+    assert same(p.merge(q), q.merge(p))
+    assert same(merge([p, q, r]), merge([r, q, p]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows)
+def test_every_row_is_counted_once(rows):
+    """Bins, nulls and infinities of each column add up to the rows, whatever the values are."""
+    for column in profile(table(rows), BINS).columns:
+        assert column.valid + column.nulls + column.infinities == column.rows == len(rows)
+        assert len(column.counts) == column.bins.size
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows)
+def test_bins_are_chosen_for_any_rows_and_hold_all_of_them(rows):
+    """On its own bins a reference has nothing below, above or beside; and it goes to JSON and back."""
+    found = profile(table(rows), choose_bins(table(rows), TYPES))
+    for column in found.columns:
+        assert column.counts[-1] == 0
+        assert not column.bins.numeric or column.counts[0] == 0
+    assert Profile.model_validate_json(found.model_dump_json()) == found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200))
+def test_counts_are_numpys(values):
+    """A bin holds what is above the edge before it and up to its own."""
+    counted = profile(pa.table({"x": values}), BINS[:1]).column("x")
+    expected = np.bincount(np.searchsorted(BINS[0].edges, values, side="left"), minlength=len(BINS[0].edges) + 1)
+    assert list(counted.counts) == list(expected)
+    assert counted.minimum == min(values)
+    assert counted.maximum == max(values)
+
+
+def test_a_parquet_file_is_counted_as_its_table_is(tmp_path: Path):
+    """Where the rows lie changes nothing."""
+    data = table([(float(x), x % 4, "a" if x % 3 else None, x % 2 == 0) for x in range(500)])
+    pq.write_table(data, tmp_path / "o'hare.parquet")
+    assert profile(tmp_path / "o'hare.parquet", BINS) == profile(data, BINS)
+
+
+def test_many_distinct_numbers_get_quantiles_and_equal_widths():
+    """A continuous column has at most some 130 edges, between them about as many rows each, and one absurd value harms none."""
+    values = np.append(np.random.default_rng(0).normal(size=20_000), 1e9)
+    found = profile(pa.table({"x": values}), choose_bins(pa.table({"x": values}), {"x": "number"})).column("x")
+    assert 64 <= len(found.bins.edges) <= 132
+    assert max(found.counts) < 20_000 / 50
+    assert not found.bins.discrete
+
+
+def test_categories_beyond_the_limit_are_counted_together():
+    """A column of ever new categories has a profile of bounded size."""
+    data = pa.table({"c": [f"id-{row}" for row in range(1_000)]})
+    found = profile(data, choose_bins(data, {"c": "category"})).column("c")
+    assert found.bins.size == 201
+    assert found.counts[-1] == 800
+
+
+def test_the_reference_holds_features_and_scores_of_different_rows():
+    """Scores are of the evaluation slice, features of the training rows."""
+    features = [Feature(name="x", type="number"), Feature(name="b", type="boolean")]
+    reference = reference_profile(
+        pa.table({"x": [1.0, 2.0], "b": [True, None], "y": [1, 0]}), features, [0.1, 0.2, 0.3]
+    )
+    assert [column.bins.column for column in reference.columns] == ["x", "b", "score"]
+    assert [column.rows for column in reference.columns] == [2, 2, 3]
+    assert reference.column("b").bins.categories == ("true",)
+
+
+def test_profiles_on_other_bins_are_not_merged():
+    """Counts that do not mean the same are refused."""
+    other = (BINS[0].model_copy(update={"edges": (0.0,)}), *BINS[1:])
+    with pytest.raises(TrimtabError, match="different bins"):
+        profile(table([]), BINS).merge(profile(table([]), other))
