@@ -34,6 +34,7 @@ from trimtab.layers import (
 )
 from trimtab.ledger import Ledger
 from trimtab.records import Candidate, Image, Version, content_id
+from trimtab.runtimes import why_no_listener
 from trimtab.settings import Settings
 from trimtab.spec import load_model
 
@@ -138,8 +139,13 @@ def _engine_and_base(runtime: str, settings: Settings) -> Iterator[tuple[docker.
 
 def _connect() -> docker.DockerClient:
     import docker
+    from docker.constants import DEFAULT_UNIX_SOCKET
+    from docker.utils import kwargs_from_env
 
-    with _as_image_error("the Docker engine does not answer; start it, or set TRIMTAB_RUNTIME=process"):
+    advice = "the Docker engine does not answer; start it, or set TRIMTAB_RUNTIME=process"
+    if reason := why_no_listener(kwargs_from_env().get("base_url", DEFAULT_UNIX_SOCKET)):
+        raise ImageError(f"{advice}: {reason}")
+    with _as_image_error(advice):
         engine = docker.from_env(timeout=ENGINE_TIMEOUT_S)
         engine.ping()
     return engine

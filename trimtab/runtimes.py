@@ -6,6 +6,7 @@ contract suite (tests/contracts/test_runtimes.py).
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,6 +79,22 @@ def not_ready(url: str, order: ScorerOrder, timeout_s: float = 2.0) -> str:
     digest = answer.json().get("artifact_digest")
     if digest != order.artifact_digest:
         return f"{url} serves artifact {digest}; ordered was {order.artifact_digest}"
+    return ""
+
+
+def why_no_listener(address: str) -> str:
+    """Why nothing listens at a ``unix://`` address; empty if something does, or the address is of another kind.
+
+    Asked before the Docker SDK is: it does not close a socket that it cannot connect.
+    """
+    scheme, _, path = address.partition("://")
+    if scheme not in ("unix", "http+unix"):
+        return ""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError as error:
+            return f"{address}: {error.strerror or error}"
     return ""
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import RolloutError, ServiceUnavailableError
 from trimtab.images import PORT
-from trimtab.runtimes import LOG_LINES, POLL_INTERVAL_S, ScorerOrder, not_ready, start_failure
+from trimtab.runtimes import LOG_LINES, POLL_INTERVAL_S, ScorerOrder, not_ready, start_failure, why_no_listener
 
 if TYPE_CHECKING:
     import docker
@@ -132,8 +132,12 @@ def connect() -> docker.DockerClient:
         If none answers.
     """
     import docker
+    from docker.constants import DEFAULT_UNIX_SOCKET
     from docker.errors import DockerException
+    from docker.utils import kwargs_from_env
 
+    if reason := why_no_listener(kwargs_from_env().get("base_url", DEFAULT_UNIX_SOCKET)):
+        raise ServiceUnavailableError(f"the Docker engine does not answer: {reason}; is it running?")
     try:
         engine = docker.from_env()
         engine.ping()
