@@ -64,7 +64,7 @@ def compare(
     confidence
         Of the intervals of the differences; those of the scores are 95 %.
     resamples, seed
-        Number of bootstrap resamples, and the seed that they follow from.
+        Number of bootstrap resamples (0: no intervals, they are NaN), and the seed that they follow from.
 
     Raises
     ------
@@ -106,9 +106,9 @@ def _values(prepared: Mapping[str, Sequence[Weighted]], weights: np.ndarray) -> 
 def _metric(name: str, value: float, draws: np.ndarray, confidence: float, rows: int) -> Metric:
     # A resample in which the metric is undefined (one class only) says nothing; a model that is undefined is NaN.
     usable = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(usable) == 0:
-        return Metric(name=name, value=float("nan"), low=float("nan"), high=float("nan"), rows=rows)
-    low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low = high = float("nan")
+    if np.isfinite(value) and len(usable):
+        low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Metric(name=name, value=float(value), low=float(low), high=float(high), rows=rows)
 
 

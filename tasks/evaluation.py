@@ -1,0 +1,205 @@
+"""Evaluation: the artifacts that would serve, and the one that does, scored on the same mature out-of-time rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from trimtab.errors import EvaluationError
+from trimtab.records import Candidate, Decision, Evaluation, Metric, SliceScore, Snapshot, content_id
+from trimtab.settings import Settings
+from trimtab.spec import ModelSpec, load_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+SEED = 20130101
+"""Of the bootstrap: the same rows and artifacts give the same intervals."""
+
+
+@task(task_run_name="evaluate {model}", timeout_seconds=3600, tags=["evaluation"])
+def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | None, snapshot: Snapshot) -> Evaluation:
+    """Score every candidate and the champion on an evaluation snapshot, with paired intervals; show it in the run.
+
+    The artifact is loaded as the scorer loads it, and refused if it is not the one on record. Idempotent. Does not
+    record.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    candidates
+        What training gave; the champion may be among them.
+    champion
+        What serves; None before the first release.
+    snapshot
+        Mature rows that no candidate was trained on.
+
+    Raises
+    ------
+    EvaluationError
+        If an artifact is missing or altered, or does not score these rows.
+    """
+    from trimtab.metrics import compare
+    from trimtab.snapshots import read_snapshot
+
+    settings = Settings.from_env()
+    spec = load_model(settings.models_dir, model).spec
+    table = read_snapshot(snapshot)
+    target = table.column(spec.target.name).to_numpy()
+    subjects = {one.id: one for one in (*candidates, *((champion,) if champion else ()))}
+    scores = {subject: score(spec, one, table, settings) for subject, one in sorted(subjects.items())}
+    champion_id = champion.id if champion else None
+    result = compare(
+        spec.target.kind,
+        target,
+        scores,
+        baseline=champion_id,
+        threshold=spec.serving.decision_threshold,
+        confidence=spec.gates.confidence,
+        seed=SEED,
+    )
+    evaluation = Evaluation(
+        id=content_id("evaluation", snapshot.id, champion_id, sorted(one.id for one in candidates)),
+        model=model,
+        snapshot_id=snapshot.id,
+        champion_id=champion_id,
+        scores=result.scores,
+        differences=result.differences,
+        slices=tuple(_slices(spec, table, target, scores)),
+    )
+    _show(spec, evaluation, {one.id: _label(one, champion_id) for one in subjects.values()}, target, scores)
+    return evaluation
+
+
+def score(spec: ModelSpec, candidate: Candidate, table: pa.Table, settings: Settings) -> np.ndarray:
+    """What a candidate's artifact says of these rows, of shape (rows,).
+
+    Raises
+    ------
+    EvaluationError
+        If the artifact is missing or altered, or does not score these rows.
+    """
+    from trimtab.scoring.model import Artifact, ArtifactError
+    from trimtab.snapshots import feature_columns
+
+    try:
+        artifact = Artifact.load(settings.artifacts_dir / candidate.artifact_digest, candidate.artifact_digest)
+        return artifact.predict(artifact.encode(feature_columns(spec, table)))
+    except ArtifactError as error:
+        raise EvaluationError(f"{candidate.id} of {spec.name} cannot be evaluated: {error}") from error
+
+
+@task(task_run_name="show decision on {decision.model}", tags=["evaluation"])
+def show_decision(decision: Decision) -> None:
+    """Make every gate with its number, and the reason, artifacts of the run."""
+    create_table_artifact(
+        key=f"{decision.model}-gates",
+        description=decision.reason,
+        table=[
+            {
+                "candidate": gate.candidate_id,
+                "gate": gate.gate,
+                "passed": "yes" if gate.passed else "NO",
+                "value": "" if gate.value is None else round(gate.value, 6),
+                "threshold": "" if gate.threshold is None else gate.threshold,
+                "reason": gate.reason,
+            }
+            for gate in decision.gates
+        ],
+    )
+    headline = f"{decision.winner_id} replaces the champion" if decision.winner_id else "No release"
+    create_markdown_artifact(
+        key=f"{decision.model}-decision",
+        description=headline,
+        markdown=f"# {headline}\n\n{decision.reason}\n\nRecorded as `{decision.id}`, from `{decision.evaluation_id}`.",
+    )
+
+
+def _slices(
+    spec: ModelSpec, table: pa.Table, target: np.ndarray, scores: Mapping[str, np.ndarray]
+) -> Iterator[SliceScore]:
+    """The gate metric of every model on every slice with enough rows."""
+    import numpy as np
+
+    from trimtab.metrics import compare
+    from trimtab.snapshots import slice_labels
+
+    types = {feature.name: feature.type for feature in spec.features}
+    for column in spec.gates.slices:
+        labels = slice_labels(table.column(column), types[column])
+        for value, rows in zip(*np.unique(labels, return_counts=True), strict=True):
+            if rows < spec.gates.minimum_slice_rows:
+                continue
+            here = labels == value
+            result = compare(
+                spec.target.kind,
+                target[here],
+                {subject: said[here] for subject, said in scores.items()},
+                metrics=(spec.gate_metric,),
+                threshold=spec.serving.decision_threshold,
+                seed=SEED,
+            )
+            for subject, metrics in result.scores.items():
+                yield SliceScore(subject=subject, column=column, value=str(value), metric=metrics[spec.gate_metric])
+
+
+def _label(candidate: Candidate, champion_id: str | None) -> str:
+    return f"{'champion' if candidate.id == champion_id else candidate.trainer} ({candidate.id})"
+
+
+def _show(
+    spec: ModelSpec,
+    evaluation: Evaluation,
+    labels: Mapping[str, str],
+    target: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+) -> None:
+    from trimtab.evaluation_plot import plot_evaluation
+
+    create_table_artifact(
+        key=f"{spec.name}-evaluation",
+        description="each model on the same rows, with 95 % intervals, and its difference from the champion",
+        table=[
+            {
+                "model": labels[subject],
+                "metric": name,
+                "value": _number(metric),
+                "minus champion": _number(evaluation.differences.get(subject, {}).get(name)),
+                "rows": metric.rows,
+            }
+            for subject, metrics in evaluation.scores.items()
+            for name, metric in metrics.items()
+        ],
+    )
+    picture = plot_evaluation(spec.target.kind, target, {labels[subject]: said for subject, said in scores.items()})
+    create_markdown_artifact(
+        key=f"{spec.name}-evaluation-plot",
+        description="ranking and calibration on the evaluation rows",
+        markdown="\n\n".join(
+            (
+                f"# {spec.name} on {len(target):,} mature rows",
+                f"![evaluation]({picture})",
+                _slice_table(evaluation, labels),
+            )
+        ),
+    )
+
+
+def _slice_table(evaluation: Evaluation, labels: Mapping[str, str]) -> str:
+    if not evaluation.slices:
+        return ""
+    cells = [
+        (f"{one.column} = {one.value}", labels[one.subject], one.metric.name, _number(one.metric), str(one.metric.rows))
+        for one in evaluation.slices
+    ]
+    rows = ["| " + " | ".join(row) + " |" for row in (("slice", "model", "metric", "value", "rows"), *cells)]
+    return "\n".join([rows[0], "|---|---|---|---|---|", *rows[1:]])
+
+
+def _number(metric: Metric | None) -> str:
+    return "" if metric is None else f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]"

@@ -1,0 +1,274 @@
+"""Training: each trainer an MLflow run, each estimator an artifact that is evaluated and served as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from prefect import task
+
+from trimtab.environment import export_lock, lock_digest
+from trimtab.errors import ServiceUnavailableError, TrainingError, TrimtabError
+from trimtab.records import Candidate, Snapshot, Validation, content_id
+from trimtab.settings import Settings
+from trimtab.spec import Model, ModelSpec, Trainer, load_model
+from trimtab.tracking import require_mlflow
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from trimtab.artifacts import Built
+
+TAG_CANDIDATE_ID, TAG_CANDIDATE = "trimtab.candidate_id", "trimtab.candidate"
+_TRAINING_PACKAGES = ("numpy", "scikit-learn", "treelite", "skops")
+_EXAMPLE_ROWS = 5
+_DIGEST_LENGTH = 36
+
+
+@task(
+    task_run_name="train {trainer} for {model}",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=lambda _task, _run, state: isinstance(
+        state.result(raise_on_failure=False), ServiceUnavailableError
+    ),
+    timeout_seconds=6 * 3600,
+    tags=["training", "mlflow"],
+)
+def train(model: str, trainer: str, snapshot: Snapshot, validation: Validation, cause_id: str = "") -> Candidate:
+    """Train on a validated snapshot, make the artifact, and log both as an MLflow run.
+
+    Idempotent: a run that finished for the same snapshot, trainer, code and environment is returned instead. A run
+    that was cut off is closed as killed. Does not record.
+
+    Parameters
+    ----------
+    model, trainer
+        Names of the model and of one of its trainers.
+    snapshot, validation
+        What to train on, and what the suite said of it.
+    cause_id
+        Id of the cause of the run, kept as a tag.
+
+    Raises
+    ------
+    TrainingError
+        If the validation is not a success, the trainer fails, or what it returns cannot be evaluated and served.
+    ServiceUnavailableError
+        If MLflow does not answer, after retries.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    settings = Settings.from_env()
+    if not validation.success or validation.subject_id != snapshot.id:
+        raise TrainingError(
+            f"{validation.id} is no passed validation of {snapshot.id}: nothing is trained on such rows"
+        )
+    found = load_model(settings.models_dir, model)
+    require_mlflow(settings.mlflow_url)
+    client = MlflowClient(tracking_uri=settings.mlflow_url, registry_uri=settings.mlflow_url)
+    record_id = candidate_id(found, trainer, snapshot.id)
+    try:
+        return _logged_before(client, model, record_id, settings) or _train(
+            client, found, _trainer(found.spec, trainer), snapshot, validation, record_id, cause_id, settings
+        )
+    except MlflowException as error:
+        raise ServiceUnavailableError(f"MLflow at {settings.mlflow_url} failed while training: {error}") from error
+
+
+def candidate_id(model: Model, trainer: str, snapshot_id: str) -> str:
+    """The id under which training this trainer on this snapshot is on record: it follows from all that goes in."""
+    chosen = _trainer(model.spec, trainer)
+    code = hashlib.sha256()
+    for path in sorted(model.folder.rglob("*.py")):
+        code.update(f"{path.relative_to(model.folder)}\0".encode() + path.read_bytes())
+    environment = {
+        "packages": {name: version(name) for name in _TRAINING_PACKAGES},
+        "locks": [lock_digest(export_lock(name)) for name in ("treelite", "skops")],
+        "code": code.hexdigest(),
+    }
+    return content_id("candidate", snapshot_id, chosen.name, chosen.seed, chosen.parameters, environment)
+
+
+def _train(
+    client: MlflowClient,
+    model: Model,
+    trainer: Trainer,
+    snapshot: Snapshot,
+    validation: Validation,
+    record_id: str,
+    cause_id: str,
+    settings: Settings,
+) -> Candidate:
+    import mlflow
+
+    from trimtab.artifacts import build_artifact
+    from trimtab.snapshots import read_snapshot
+
+    table = read_snapshot(snapshot)
+    mlflow.set_tracking_uri(settings.mlflow_url)
+    mlflow.set_registry_uri(settings.mlflow_url)
+    experiment = mlflow.set_experiment(model.spec.name)
+    tags = {
+        TAG_CANDIDATE_ID: record_id,
+        "trimtab.model": model.spec.name,
+        "trimtab.trainer": trainer.name,
+        "trimtab.snapshot_id": snapshot.id,
+        "trimtab.validation_id": validation.id,
+        "trimtab.cause_id": cause_id,
+    }
+    name = f"{trainer.name} to {snapshot.end:%Y-%m-%d}"
+    with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=tags) as run:
+        built = build_artifact(model.spec, _fit(model, trainer, table), table, settings.artifacts_dir)
+        uri = _log(model.spec, trainer, snapshot, table, built)
+        candidate = Candidate(
+            id=record_id,
+            model=model.spec.name,
+            trainer=trainer.name,
+            snapshot_id=snapshot.id,
+            validation_id=validation.id,
+            run_id=run.info.run_id,
+            artifact_digest=built.digest,
+            artifact_uri=uri,
+            artifact_format=built.format,
+            format_reason=built.reason,
+            environment_digest=built.environment_digest,
+            seed=trainer.seed,
+            trained_at=datetime.now(UTC),
+        )
+        # Set last: a run without it was cut off, and is not used.
+        client.set_tag(run.info.run_id, TAG_CANDIDATE, candidate.model_dump_json())
+    return candidate
+
+
+def _fit(model: Model, trainer: Trainer, table: pa.Table) -> Any:
+    import numpy as np
+
+    from trimtab.artifacts import feature_manifest
+    from trimtab.scoring.model import Encoder
+    from trimtab.snapshots import feature_columns
+
+    features = feature_manifest(model.spec, table)
+    matrix = Encoder(features)(feature_columns(model.spec, table))
+    target = table.column(model.spec.target.name).to_numpy()
+    categorical = np.array([feature.type == "category" for feature in features])
+    if model.spec.target.kind == "binary" and len(np.unique(target)) == 1:
+        raise TrainingError(
+            f"{model.spec.name}: all {len(target)} rows have target {target[0]}; both classes are needed"
+        )
+    fit = model.function(trainer.function)
+    try:
+        return fit(matrix, target, categorical, trainer.seed, **trainer.parameters)
+    except TrimtabError:
+        raise
+    except Exception as error:
+        raise TrainingError(
+            f"trainer {trainer.name!r} of {model.spec.name} failed on {len(matrix)} rows: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _log(spec: ModelSpec, trainer: Trainer, snapshot: Snapshot, table: pa.Table, built: Built) -> str:
+    """Log parameters, data, metrics and the model to the active run; returns the MLflow model's URI."""
+    import mlflow
+
+    from trimtab.metrics import compare
+    from trimtab.scoring import model as reader
+    from trimtab.snapshots import feature_columns
+
+    artifact = reader.Artifact.load(built.folder, built.digest)
+    scores = artifact.predict(artifact.encode(feature_columns(spec, table)))
+    target = table.column(spec.target.name).to_numpy()
+    fitted = compare(
+        spec.target.kind, target, {"": scores}, threshold=spec.serving.decision_threshold, resamples=0
+    ).scores[""]
+    mlflow.log_params({"trainer": trainer.name, "seed": trainer.seed, "rows": table.num_rows, **trainer.parameters})
+    mlflow.log_metrics({f"training_{name}": metric.value for name, metric in fitted.items()})
+    mlflow.set_tags(
+        {
+            "trimtab.artifact_digest": built.digest,
+            "trimtab.artifact_format": built.format,
+            "trimtab.format_reason": built.reason,
+            "trimtab.environment_digest": built.environment_digest,
+        }
+    )
+    frame = table.to_pandas()
+    mlflow.log_input(_dataset(spec, snapshot, frame), context="training")
+    info = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(Path(reader.__file__).with_name("pyfunc.py")),
+        artifacts={"artifact": str(built.folder), "reader": reader.__file__},
+        signature=_signature(spec),
+        input_example=_example(spec, frame),
+        pip_requirements=_requirements(built),
+    )
+    return str(info.model_uri)
+
+
+def _dataset(spec: ModelSpec, snapshot: Snapshot, frame: Any) -> Any:
+    import mlflow
+
+    typed = frame.astype({feature.name: "float64" for feature in spec.features if feature.type == "integer"})
+    with warnings.catch_warnings():
+        # MLflow finds two names for its one source of local files, and says so.
+        warnings.filterwarnings("ignore", "The specified dataset source can be interpreted", UserWarning)
+        return mlflow.data.from_pandas(
+            typed.astype({spec.target.name: "float64"}),
+            source=snapshot.uri,
+            targets=spec.target.name,
+            name=f"{spec.name} {snapshot.purpose}",
+            digest=snapshot.digest[:_DIGEST_LENGTH],
+        )
+
+
+def _signature(spec: ModelSpec) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, ColSpec, Schema
+
+    types = {"number": "double", "integer": "long", "category": "string", "boolean": "boolean"}
+    # With nulls in it a column of whole numbers or truth values has another type in pandas.
+    inputs = [
+        ColSpec(AnyType() if feature.nullable and feature.type in ("integer", "boolean") else types[feature.type], name)
+        for name, feature in zip(spec.feature_names, spec.features, strict=True)
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec("double", "score")]))
+
+
+def _example(spec: ModelSpec, frame: Any) -> Any:
+    return frame[spec.feature_names].dropna().head(_EXAMPLE_ROWS)
+
+
+def _requirements(built: Built) -> list[str]:
+    """The artifact's own lock, and what MLflow's form of it needs besides: stated, so that nothing is inferred."""
+    lines = (built.folder / "requirements.txt").read_text().splitlines()
+    pinned = [line.split(" \\")[0].strip() for line in lines if "==" in line]
+    return [*pinned, f"mlflow=={version('mlflow')}", f"pandas=={version('pandas')}"]
+
+
+def _logged_before(client: MlflowClient, model: str, record_id: str, settings: Settings) -> Candidate | None:
+    """The candidate of a run that finished; runs that were cut off are closed as killed."""
+    experiment = client.get_experiment_by_name(model)
+    if experiment is None:
+        return None
+    for run in client.search_runs([experiment.experiment_id], f"tags.`{TAG_CANDIDATE_ID}` = '{record_id}'"):
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+        stated = run.data.tags.get(TAG_CANDIDATE)
+        if stated is not None:
+            candidate = Candidate.model_validate_json(stated)
+            if (settings.artifacts_dir / candidate.artifact_digest).is_dir():
+                return candidate
+    return None
+
+
+def _trainer(spec: ModelSpec, name: str) -> Trainer:
+    for trainer in spec.trainers:
+        if trainer.name == name:
+            return trainer
+    raise TrainingError(f"{spec.name} has no trainer {name!r}; it has {[trainer.name for trainer in spec.trainers]}")
