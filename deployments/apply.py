@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
-from deployments.plan import MARK, Plan, PlannedAutomation, PlannedDeployment, plan
+from deployments.plan import MARK, PARAMETERS, Plan, PlannedAutomation, PlannedDeployment, plan
 from trimtab.errors import ServiceUnavailableError, TrimtabError
 from trimtab.settings import Settings
 from trimtab.spec import load_models
@@ -192,7 +192,7 @@ def form(planned: PlannedDeployment) -> dict[str, Any]:
     module_name, function_name = planned.entrypoint.rsplit(".", 1)
     function = getattr(importlib.import_module(module_name), function_name).fn
     schema = parameter_schema(function).model_dump_for_openapi()
-    for name, text in _descriptions(function.__doc__ or "").items():
+    for name, text in {**PARAMETERS, **_descriptions(function.__doc__ or "")}.items():
         if name in schema["properties"]:
             schema["properties"][name]["description"] = text
     for name in planned.fixed:

@@ -21,6 +21,16 @@ _DESCRIPTIONS: Mapping[str, str] = {
     "rollback": "Brings the previous release of {model}, or a named version, back into service.",
 }
 
+PARAMETERS: Mapping[str, str] = {
+    "model": "Name of the model.",
+    "as_of": "The moment to act as of (UTC); now if left empty.",
+    "reason": "Why; it goes on record.",
+    "cause": "The ruling that asks for this, as its event tells it; left empty by people.",
+    "to_version": "The version to bring back; the one before if left empty.",
+    "prediction_id": "The id that the prediction was answered with (a UUID).",
+}
+"""What the run form says of a parameter where the flow's own docstring says nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedDeployment:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,10 +48,26 @@ def end(processes: Sequence[psutil.Process], grace_s: float) -> None:
     """End these processes: asked first, made to after ``grace_s`` seconds."""
     for process in processes:
         _signal(process, force=False)
-    _, alive = psutil.wait_procs(processes, timeout=grace_s)
-    for process in alive:
+    for process in _wait(processes, grace_s):
         _signal(process, force=True)
-    psutil.wait_procs(alive, timeout=5)
+    _wait(processes, grace_s)
+
+
+def _wait(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those that still run after ``timeout_s`` seconds; a zombie, which only its parent can bury, does not run."""
+    deadline = time.monotonic() + timeout_s
+    alive = [process for process in processes if _runs(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.02)
+        alive = [process for process in alive if _runs(process)]
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def members(stack: str) -> list[psutil.Process]:

@@ -1,0 +1,173 @@
+"""A stack's services start together, come back when they die, and leave no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from trimtab.errors import ServiceUnavailableError
+from trimtab.services import Service, Supervisor
+from trimtab.services.definitions import answers, settle_ports
+from trimtab.services.processes import members
+from trimtab.settings import Settings
+
+# It starts a grandchild in a session of its own, as Prefect's worker does with flow runs.
+PARENT = (
+    "import subprocess, sys, http.server as h; "
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); "
+    "h.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
+)
+
+
+def settings_for(home: Path) -> Settings:
+    urls = {f"TRIMTAB_{name}_URL": "http://127.0.0.1:0" for name in ("PREFECT", "MLFLOW", "GATEWAY", "REPORTS")}
+    return Settings.from_env({"TRIMTAB_HOME": str(home), **urls})
+
+
+def small_stack(settings: Settings, _: str) -> list[Service]:
+    """Two small servers; the second needs the first."""
+
+    def service(name: str, url: str, needs: tuple[str, ...] = ()) -> Service:
+        command = (sys.executable, "-c", PARENT, str(urlsplit(url).port))
+        return Service(name, name, command, url, lambda: answers(url), needs=needs, start_timeout_s=20)
+
+    return [service("reports", settings.reports_url), service("gateway", settings.gateway_url, ("reports",))]
+
+
+def until(good: Callable[[], bool], within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while not good():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_stack_is_ready_on_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """While it is up other processes find it by its file; after it neither file nor process is left."""
+    said: list[str] = []
+    with Supervisor(settings_for(tmp_path), said.append, small_stack) as supervisor:
+        found = Settings.from_env({"TRIMTAB_HOME": str(tmp_path)})
+        assert found.gateway_url == supervisor.settings.gateway_url
+        assert httpx.get(found.gateway_url).is_success
+        stack = supervisor._stack
+        assert len(members(stack)) == 4
+    assert members(stack) == []
+    assert not found.services_file.exists()
+    assert [line.split()[0] for line in said] == ["reports", "gateway", "gateway", "reports"]
+
+
+def test_a_service_that_dies_is_started_again_at_the_same_address(tmp_path: Path) -> None:
+    """Killing a service is said, and a new process takes its place."""
+    said: list[str] = []
+    with Supervisor(settings_for(tmp_path), said.append, small_stack) as supervisor:
+        url, before = supervisor.settings.gateway_url, supervisor.process_ids()["gateway"]
+        os.kill(before, signal.SIGKILL)
+        until(lambda: supervisor.process_ids()["gateway"] != before and answers(url))
+        assert any("gateway ended with status -9; started again in 1 s" in line for line in said)
+
+
+def test_a_second_stack_in_the_same_home_is_refused(tmp_path: Path) -> None:
+    """Two stacks would fight over one home; the first is not disturbed."""
+    with Supervisor(settings_for(tmp_path), str, small_stack) as first:
+        with pytest.raises(ServiceUnavailableError, match=rf"already up in {tmp_path} \(process {os.getpid()}\)"):
+            Supervisor(settings_for(tmp_path), str, small_stack).start()
+        assert answers(first.settings.gateway_url)
+        assert first.settings.services_file.exists()
+
+
+def test_a_service_that_does_not_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
+    """The error says which and why; what had started is stopped."""
+
+    def broken(settings: Settings, worker: str) -> list[Service]:
+        dies = (sys.executable, "-c", "raise SystemExit('no room on the disk')")
+        return [*small_stack(settings, worker), Service("mlflow", "MLflow", dies, "", lambda: False)]
+
+    supervisor = Supervisor(settings_for(tmp_path), str, broken)
+    with pytest.raises(ServiceUnavailableError, match=r"MLflow ended with status 1(.|\n)*no room on the disk"):
+        supervisor.start()
+    assert members(supervisor._stack) == []
+
+
+def test_what_a_killed_stack_left_behind_is_stopped_by_the_next_one(tmp_path: Path) -> None:
+    """After a kill -9 of the supervisor nothing of it serves on beside the new stack, and its file misleads nobody."""
+    script = (
+        "import sys, pathlib; from tests.contracts.test_services import *; "
+        "s = Supervisor(settings_for(pathlib.Path(sys.argv[1])), str, small_stack); "
+        "s.start(); print(s._stack, flush=True); s.wait()"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, cwd=root, text=True
+    ) as process:
+        assert process.stdout is not None
+        stack = process.stdout.readline().strip()
+        process.kill()
+    assert len(members(stack)) == 4
+    # A dead stack's addresses are nobody's.
+    assert Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}).gateway_url == "http://127.0.0.1:8080"
+    said: list[str] = []
+    with Supervisor(settings_for(tmp_path), said.append, small_stack):
+        assert members(stack) == []
+    assert "did not end well: stopping 4 processes" in said[0]
+
+
+def test_a_taken_port_is_replaced_and_that_is_said(tmp_path: Path) -> None:
+    """The stack comes up beside whatever else listens here."""
+    with Supervisor(settings_for(tmp_path / "one"), str, small_stack) as first:
+        taken = first.settings.gateway_url
+        wanted = Settings.from_env({"TRIMTAB_HOME": str(tmp_path / "two"), "TRIMTAB_GATEWAY_URL": taken})
+        said: list[str] = []
+        settled = settle_ports(wanted, said.append)
+    assert settled.gateway_url != taken
+    assert (
+        f"port {urlsplit(taken).port} is taken: the gateway listens on {urlsplit(settled.gateway_url).port}" in said[0]
+    )
+
+
+def test_services_of_other_machines_are_not_started_here(tmp_path: Path) -> None:
+    """An address elsewhere is used as it is."""
+    from trimtab.services import stack_services
+
+    env = {"TRIMTAB_HOME": str(tmp_path), "TRIMTAB_PREFECT_URL": "https://prefect.bank.example"}
+    settings = settle_ports(Settings.from_env(env), str)
+    assert settings.prefect_url == "https://prefect.bank.example"
+    assert [service.name for service in stack_services(settings)] == ["mlflow", "gateway", "reports", "worker"]
+
+
+def test_trimtab_up_serves_until_interrupted_and_leaves_no_process(tmp_path: Path) -> None:
+    """The real stack: every service answers, check finds it well, one signal stops all within seconds."""
+    root = Path(__file__).parents[2]
+    urls = {f"TRIMTAB_{name}_URL": "http://127.0.0.1:0" for name in ("PREFECT", "MLFLOW", "GATEWAY", "REPORTS")}
+    env = {**os.environ, "TRIMTAB_HOME": str(tmp_path), "TRIMTAB_MODELS_DIR": str(root / "tests" / "models")}
+    env["TRIMTAB_SUITES_DIR"] = str(root / "tests" / "expectations")
+    log = tmp_path / "up.log"
+    with log.open("wb") as output:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "trimtab.cli", "up"], env={**env, **urls}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        until(lambda: "Ctrl-C stops it all" in log.read_text() or up.poll() is not None, within_s=120)
+        assert up.poll() is None, log.read_text()
+        family = psutil.Process(up.pid).children(recursive=True)
+        check = subprocess.run(
+            [sys.executable, "-m", "trimtab.cli", "check"], env=env, capture_output=True, text=True, check=False
+        )
+        assert check.returncode == 0, check.stdout + check.stderr
+        assert "0 failed" in check.stdout
+        up.send_signal(signal.SIGINT)
+        assert up.wait(timeout=60) == 0, log.read_text()
+    finally:
+        up.kill()
+        up.wait()
+    assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    assert "stopped" in log.read_text()
+    assert "Traceback" not in log.read_text()
