@@ -23,7 +23,27 @@ from prefect import task
 from tasks.rollout.golden import golden_difference
 from tasks.rollout.stack import Stack, open_stack
 from trimtab.errors import RequestError, RolloutError, ServiceUnavailableError
-from trimtab.records import Cause, Image, Release, Version, content_id
+from trimtab.records import Candidate, Cause, Image, Release, Version, content_id
+from trimtab.releases import version_to_restore
+
+
+@task(task_run_name="find what {cause.model} goes back to")
+def find_restored(cause: Cause, to_version: str | None = None) -> tuple[Version, Candidate]:
+    """The version that a rollback brings back, and its candidate; see `trimtab.releases.version_to_restore`.
+
+    Idempotent for a cause: once its release is recorded, that release's version is found again.
+
+    Raises
+    ------
+    RolloutError
+        If there is nothing to go back to.
+    """
+    with open_stack() as stack:
+        rollbacks = {item.id for item in stack.ledger.records(Cause, cause.model) if item.trigger == "rollback"}
+        releases = stack.ledger.records(Release, cause.model)
+        number = version_to_restore(releases, rollbacks, cause.id, to_version)
+        version_id = next(release.version_id for release in reversed(releases) if release.version == number)
+        return stack.version(version_id)
 
 
 @task(task_run_name="plan release of {version.model} {version.version}")

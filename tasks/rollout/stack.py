@@ -13,7 +13,7 @@ from tasks.rollout.containers import ContainerRuntime, connect
 from trimtab.errors import RolloutError, ServiceUnavailableError
 from trimtab.ledger import Ledger
 from trimtab.processes import ProcessRuntime
-from trimtab.records import Image, Release
+from trimtab.records import Candidate, Image, Release, Version
 from trimtab.runtimes import Runtime, ScorerOrder
 from trimtab.scoring.model import MANIFEST, Manifest
 from trimtab.serving.client import GatewayClient
@@ -95,6 +95,14 @@ class Stack:
             features=tuple(RouteFeature(item.name, item.type, item.nullable) for item in manifest.features),
             decision_threshold=spec.serving.decision_threshold,
         )
+
+    def version(self, version_id: str) -> tuple[Version, Candidate]:
+        """A recorded version and its candidate."""
+        version = self.ledger.find(Version, version_id)
+        candidate = self.ledger.find(Candidate, version.candidate_id) if version else None
+        if version is None or candidate is None:
+            raise RolloutError(f"{version_id} or its candidate is not on record")
+        return version, candidate
 
     def serve(self, release: Release, current: Route | None = None) -> str:
         """See that a recorded release runs and that the route leads to it; returns its scorer's URL."""
