@@ -14,7 +14,7 @@ import uvicorn
 
 class Scorer:
     def __init__(self, offset: float, delay_s: float) -> None:
-        self.offset, self.delay_s = offset, delay_s
+        self.offset, self.delay_s, self.calls = offset, delay_s, 0
 
     async def __call__(self, scope, receive, send):
         body = b""
@@ -31,8 +31,9 @@ class Scorer:
 
     async def answer(self, path, body):
         if not path.endswith("/infer"):
-            return 200, {"platform": "test", "artifact_digest": f"digest-{self.offset:g}", "ready": True}
+            return 200, {"platform": "test", "artifact_digest": f"digest-{self.offset:g}", "calls": self.calls}
         inputs = {tensor["name"]: tensor["data"] for tensor in msgspec.json.decode(body)["inputs"]}
+        self.calls += 1
         await asyncio.sleep(self.delay_s)
         if -666 in inputs["income"]:
             return 400, {"error": "income -666 is not taken"}

@@ -38,6 +38,11 @@ def until(holds: Callable[[], bool], what: str, deadline_s: float = 20) -> None:
         time.sleep(0.02)
 
 
+def scoring(url: str) -> bool:
+    """Whether a scorer was ever called to score."""
+    return httpx.get(f"{url}/v2/models/loan").json()["calls"] > 0
+
+
 def infer_body(columns: dict[str, list] | None = None, request_id: str = "", **parameters: object) -> bytes:
     """A V2 request."""
     columns = columns or ROW
