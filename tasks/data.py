@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import SourceError, TrimtabError
 from trimtab.records import Snapshot, content_id
@@ -32,6 +33,7 @@ def time_windows(
     retry_condition_fn=lambda _task, _run, state: _did_not_answer(state.result(raise_on_failure=False)),
     timeout_seconds=3600,
     tags=["source"],
+    cache_policy=NO_CACHE,
 )
 def take_snapshot(model: str, purpose: Literal["training", "evaluation"], as_of: datetime) -> Snapshot:
     """Load a model's rows as they were known at ``as_of`` and keep them under their digest.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import EvaluationError
 from trimtab.records import Candidate, Decision, Evaluation, Metric, SliceScore, Snapshot, content_id
@@ -21,7 +22,7 @@ SEED = 20130101
 """Of the bootstrap: the same rows and artifacts give the same intervals."""
 
 
-@task(task_run_name="evaluate {model}", timeout_seconds=3600, tags=["evaluation"])
+@task(task_run_name="evaluate {model}", timeout_seconds=3600, tags=["evaluation"], cache_policy=NO_CACHE)
 def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | None, snapshot: Snapshot) -> Evaluation:
     """Score every candidate and the champion on an evaluation snapshot, with paired intervals; show it in the run.
 
@@ -64,7 +65,7 @@ def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | 
         seed=SEED,
     )
     evaluation = Evaluation(
-        id=content_id("evaluation", snapshot.id, champion_id, sorted(one.id for one in candidates)),
+        id=evaluation_id(snapshot, champion, candidates),
         model=model,
         snapshot_id=snapshot.id,
         champion_id=champion_id,
@@ -74,6 +75,13 @@ def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | 
     )
     _show(spec, evaluation, {one.id: _label(one, champion_id) for one in subjects.values()}, target, scores)
     return evaluation
+
+
+def evaluation_id(snapshot: Snapshot, champion: Candidate | None, candidates: Sequence[Candidate]) -> str:
+    """The id under which evaluating these on this snapshot is on record."""
+    return content_id(
+        "evaluation", snapshot.id, champion.id if champion else None, sorted(one.id for one in candidates)
+    )
 
 
 def score(spec: ModelSpec, candidate: Candidate, table: pa.Table, settings: Settings) -> np.ndarray:
@@ -94,7 +102,7 @@ def score(spec: ModelSpec, candidate: Candidate, table: pa.Table, settings: Sett
         raise EvaluationError(f"{candidate.id} of {spec.name} cannot be evaluated: {error}") from error
 
 
-@task(task_run_name="show decision on {decision.model}", tags=["evaluation"])
+@task(task_run_name="show decision on {decision.model}", tags=["evaluation"], cache_policy=NO_CACHE)
 def show_decision(decision: Decision) -> None:
     """Make every gate with its number, and the reason, artifacts of the run."""
     create_table_artifact(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import RegistryError, ServiceUnavailableError
 from trimtab.records import Candidate, Decision, Version, content_id
@@ -32,6 +33,7 @@ def _unanswered(_task: object, _run: object, state: object) -> bool:
     retry_condition_fn=_unanswered,
     timeout_seconds=300,
     tags=["mlflow"],
+    cache_policy=NO_CACHE,
 )
 def register(candidate: Candidate, decision: Decision) -> Version:
     """Give the winner its number in the registry.
@@ -66,6 +68,7 @@ def register(candidate: Candidate, decision: Decision) -> Version:
     retry_condition_fn=_unanswered,
     timeout_seconds=300,
     tags=["mlflow"],
+    cache_policy=NO_CACHE,
 )
 def promote(version: Version) -> Version:
     """Move the alias ``champion`` to the version that serves. Idempotent.
@@ -98,7 +101,13 @@ def promote(version: Version) -> Version:
     return version
 
 
-@task(task_run_name="look up champion of {model}", retries=3, retry_delay_seconds=5, retry_condition_fn=_unanswered)
+@task(
+    task_run_name="look up champion of {model}",
+    retries=3,
+    retry_delay_seconds=5,
+    retry_condition_fn=_unanswered,
+    cache_policy=NO_CACHE,
+)
 def champion_version(model: str) -> str | None:
     """The number of the version under the alias ``champion``, or None.
 

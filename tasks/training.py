@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from trimtab.environment import export_lock, lock_digest
 from trimtab.errors import ServiceUnavailableError, TrainingError, TrimtabError
@@ -39,6 +40,7 @@ _DIGEST_LENGTH = 36
     ),
     timeout_seconds=6 * 3600,
     tags=["training", "mlflow"],
+    cache_policy=NO_CACHE,
 )
 def train(model: str, trainer: str, snapshot: Snapshot, validation: Validation, cause_id: str = "") -> Candidate:
     """Train on a validated snapshot, make the artifact, and log both as an MLflow run.

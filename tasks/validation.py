@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import SpecError, ValidationFailedError
 from trimtab.records import FailedExpectation, Snapshot, Validation, content_id
@@ -21,7 +22,12 @@ SAMPLE_ROWS = 5
 _POSITION = "position"
 
 
-@task(task_run_name="validate {snapshot.purpose} snapshot of {model}", timeout_seconds=1800, tags=["validation"])
+@task(
+    task_run_name="validate {snapshot.purpose} snapshot of {model}",
+    timeout_seconds=1800,
+    tags=["validation"],
+    cache_policy=NO_CACHE,
+)
 def validate_snapshot(model: str, snapshot: Snapshot) -> Validation:
     """Hold a snapshot against the model's expectation suite.
 
@@ -46,7 +52,7 @@ def validate_snapshot(model: str, snapshot: Snapshot) -> Validation:
     return validation
 
 
-@task(task_run_name="validate window of {model}", timeout_seconds=1800, tags=["validation"])
+@task(task_run_name="validate window of {model}", timeout_seconds=1800, tags=["validation"], cache_policy=NO_CACHE)
 def validate_window(model: str, table: pa.Table, subject_id: str) -> Validation:
     """Hold incoming rows against the model's expectation suite; says what failed, and does not raise for it.
 

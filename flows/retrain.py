@@ -1,0 +1,190 @@
+"""cause → snapshots → validate → train → evaluate → decide → register → image → roll out → record."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from tasks import lineage, rollout
+from tasks.data import take_snapshot
+from tasks.evaluation import evaluate, evaluation_id, show_decision
+from tasks.image import build_image
+from tasks.monitoring import make_reference
+from tasks.registry import promote, register
+from tasks.training import candidate_id, train
+from tasks.validation import validate_snapshot
+from trimtab.errors import SpecError, ValidationFailedError
+from trimtab.gates import decide
+from trimtab.records import (
+    Candidate,
+    Cause,
+    Decision,
+    Evaluation,
+    Image,
+    Release,
+    Retraining,
+    Snapshot,
+    Validation,
+    Version,
+    content_id,
+)
+from trimtab.settings import Settings
+from trimtab.spec import load_model
+
+
+@flow(
+    flow_run_name="retrain {model}",
+    description="Train on the latest mature rows; release the result if it beats the champion, else keep the champion.",
+)
+def retrain(
+    model: str, as_of: datetime | None = None, reason: str = "", cause: dict[str, Any] | None = None
+) -> Retraining:
+    """Retrain a model, and release what training gave if it passes every gate.
+
+    May be killed between any two steps: run again for the same cause, it goes on from what is on record, and ends
+    with the same release. A cause whose retraining has ended is not retrained again.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    as_of
+        The moment that the run stands at: rows and targets known later do not exist for it. Timezone-aware; now by
+        default.
+    reason
+        Why, in words; kept on record.
+    cause
+        The decay event's payload (``ruling_id``, ``as_of``, ``reason``), or ``{"key": ...}`` to name a manual cause so
+        that another run can go on with it.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model.
+    SourceError, ValidationFailedError, TrainingError, EvaluationError, ImageError, RolloutError
+        From the step that failed; what served before still serves.
+    """
+    why = lineage.record(_cause(model, as_of, reason, cause or {}))
+    if ended := lineage.recorded(Retraining, content_id("retraining", why.id)):
+        return ended
+    training = lineage.record(take_snapshot(model, "training", why.as_of))
+    judging = lineage.record(take_snapshot(model, "evaluation", why.as_of))
+    validation, _ = _validated(model, training), _validated(model, judging)
+    candidates = _trained(model, training, validation, why)
+    champion = _champion_before(why)
+    evaluation = _evaluated(model, candidates, champion, judging)
+    decision = _decided(model, why, evaluation)
+    show_decision(decision)
+    if decision.winner_id is None:
+        _settle(model)
+        return lineage.record(_retraining(why, decision, None))
+    winner = next(candidate for candidate in candidates if candidate.id == decision.winner_id)
+    make_reference(model, winner, evaluation)
+    version = lineage.record(register(winner, decision))
+    image = lineage.record(build_image(model, version, winner))
+    release = _serving(rollout.plan_release(version, image, why), image)
+    lineage.record(release)
+    promote(version)
+    rollout.drain_previous(release)
+    return lineage.record(_retraining(why, decision, release))
+
+
+def _cause(model: str, as_of: datetime | None, reason: str, payload: dict[str, Any]) -> Cause:
+    """Why this run happens: the decay ruling of the payload, the schedule, or someone's wish."""
+    if payload.get("model", model) != model:
+        raise SpecError(f"cause is of model {payload['model']!r}; this run is of {model!r}")
+    spec = load_model(Settings.from_env().models_dir, model).spec
+    ruling_id = payload.get("ruling_id")
+    trigger = "decay" if ruling_id else "schedule" if "auto-scheduled" in flow_run.get_tags() else "manual"
+    key = (ruling_id,) if ruling_id else (spec.name, trigger, as_of, payload.get("key") or flow_run.get_id())
+    cause_id = content_id("cause", *key)
+    if known := lineage.recorded(Cause, cause_id):
+        return known
+    return Cause(
+        id=cause_id,
+        model=spec.name,
+        trigger=trigger,
+        reason=reason or payload.get("reason") or f"{trigger} retraining",
+        as_of=_moment(as_of or payload.get("as_of") or datetime.now(UTC)),
+        ruling_id=ruling_id,
+    )
+
+
+def _moment(value: datetime | str) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if moment.tzinfo is None:
+        raise SpecError(f"as_of is {moment.isoformat()}; it must have a timezone, such as {moment.isoformat()}+00:00")
+    return moment.astimezone(UTC)
+
+
+def _validated(model: str, snapshot: Snapshot) -> Validation:
+    """Validate and record; a failure is on record before it stops the run."""
+    try:
+        return lineage.record(validate_snapshot(model, snapshot))
+    except ValidationFailedError as error:
+        lineage.record(error.validation)
+        raise
+
+
+def _trained(model: str, snapshot: Snapshot, validation: Validation, why: Cause) -> list[Candidate]:
+    """One candidate a trainer; what was trained on this snapshot before is not trained again."""
+    found = load_model(Settings.from_env().models_dir, model)
+    return [
+        lineage.recorded(Candidate, candidate_id(found, trainer.name, snapshot.id))
+        or lineage.record(train(model, trainer.name, snapshot, validation, why.id))
+        for trainer in found.spec.trainers
+    ]
+
+
+def _champion_before(why: Cause) -> Candidate | None:
+    """What served when this cause came up: a release that this very cause led to is no champion to beat."""
+    ledger = lineage.open_ledger()
+    releases = [release for release in ledger.records(Release, why.model) if release.cause_id != why.id]
+    return ledger.find(Candidate, releases[-1].candidate_id) if releases else None
+
+
+def _evaluated(model: str, candidates: list[Candidate], champion: Candidate | None, snapshot: Snapshot) -> Evaluation:
+    known = lineage.recorded(Evaluation, evaluation_id(snapshot, champion, candidates))
+    return known or lineage.record(evaluate(model, candidates, champion, snapshot))
+
+
+def _decided(model: str, why: Cause, evaluation: Evaluation) -> Decision:
+    known = lineage.recorded(Decision, content_id("decision", why.id, evaluation.id))
+    return known or lineage.record(decide(load_model(Settings.from_env().models_dir, model).spec, why, evaluation))
+
+
+def _serving(release: Release, image: Image) -> Release:
+    """Start, prove, switch, verify: on return this release serves; on any error the one before it does."""
+    url = rollout.start_release(release, image)
+    rollout.check_golden(release, url)
+    rollout.switch_route(release, url)
+    rollout.verify_serving(release)
+    return release
+
+
+def _settle(model: str) -> None:
+    """See that what is on record is what serves: a run that was killed in mid-rollout may have left another."""
+    ledger = lineage.open_ledger()
+    if (release := ledger.latest(Release, model)) is None:
+        return
+    image, version = ledger.find(Image, release.image_id), ledger.find(Version, release.version_id)
+    assert image is not None
+    assert version is not None
+    _serving(release, image)
+    promote(version)
+    rollout.drain_previous(release)
+
+
+def _retraining(why: Cause, decision: Decision, release: Release | None) -> Retraining:
+    return Retraining(
+        id=content_id("retraining", why.id),
+        model=why.model,
+        cause_id=why.id,
+        decision_id=decision.id,
+        release_id=release.id if release else None,
+        as_of=why.as_of,
+        trigger=why.trigger,
+    )
