@@ -98,7 +98,7 @@ def test_a_parquet_file_is_counted_as_its_table_is(tmp_path: Path):
 
 
 def test_many_distinct_numbers_get_quantiles_and_equal_widths():
-    """A continuous column has at most some 130 edges, between them about as many rows each, and one absurd value harms none."""
+    """A continuous column has some 130 edges at most with few rows between two, and one absurd value does no harm."""
     values = np.append(np.random.default_rng(0).normal(size=20_000), 1e9)
     found = profile(pa.table({"x": values}), choose_bins(pa.table({"x": values}), {"x": "number"})).column("x")
     assert 64 <= len(found.bins.edges) <= 132

@@ -1,0 +1,97 @@
+"""What is measured of performance and of groups."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from trimtab.decay.fairness import selection
+from trimtab.decay.performance import against_predecessor, calibration, is_lost, loss_limit, realised
+from trimtab.records import Metric
+from trimtab.settings import Settings
+from trimtab.spec import ModelSpec, load_model
+
+
+@pytest.fixture
+def spec(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+    monkeypatch.setenv("TRIMTAB_MODELS_DIR", "tests/models")
+    return load_model(Settings.from_env().models_dir, "loan").spec
+
+
+def calibrated(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    scores = random.random(rows)
+    return scores, (random.random(rows) < scores).astype(float)
+
+
+def test_realised_metrics_are_scikit_learns_with_intervals_around_them(spec):
+    """The values are the textbook's, and lie within their own intervals."""
+    scores, outcomes = calibrated(2_000)
+    found = realised(spec, scores, outcomes)
+    assert found["log_loss"].value == pytest.approx(log_loss(outcomes, scores))
+    assert found["roc_auc"].value == pytest.approx(roc_auc_score(outcomes, scores))
+    assert all(metric.low < metric.value < metric.high and metric.rows == 2_000 for metric in found.values())
+
+
+@pytest.mark.parametrize("outcomes", [[], [1.0], [1.0] * 500, [1.0] * 500 + [0.0] * 4])
+def test_nothing_is_said_of_outcomes_that_say_nothing(spec, outcomes):
+    """No rows, or too few of one class: no metric, rather than a NaN or a guess."""
+    assert realised(spec, np.full(len(outcomes), 0.5), np.array(outcomes)) == {}
+    assert against_predecessor(spec, np.full(len(outcomes), 0.5), np.zeros(0), np.array(outcomes), 0.95) is None
+
+
+def test_a_worse_release_differs_from_its_predecessor_beyond_doubt(spec):
+    """The paired interval of a clearly worse release lies wholly on the bad side; of an equal one it holds zero."""
+    scores, outcomes = calibrated(3_000)
+    worse = against_predecessor(spec, 1 - scores, scores, outcomes, 0.99)
+    assert worse is not None
+    assert worse.low > 0
+    equal = against_predecessor(spec, scores, scores, outcomes, 0.99)
+    assert equal is not None
+    assert equal.low <= 0 <= equal.high
+
+
+def test_a_metric_is_lost_only_when_its_whole_interval_is_beyond_the_limit():
+    """Losses rise and scores fall; an interval that touches the limit is no loss."""
+    loss = Metric(name="log_loss", value=0.4, low=0.38, high=0.42, rows=100)
+    auc = Metric(name="roc_auc", value=0.8, low=0.78, high=0.82, rows=100)
+    assert loss_limit(loss, 0.1) == pytest.approx(0.5)
+    assert loss_limit(auc, 0.1) == pytest.approx(0.7)
+    assert is_lost(loss.model_copy(update={"value": 0.55, "low": 0.51, "high": 0.6}), 0.5)
+    assert not is_lost(loss.model_copy(update={"value": 0.55, "low": 0.5, "high": 0.6}), 0.5)
+    assert is_lost(auc.model_copy(update={"value": 0.6, "low": 0.5, "high": 0.69}), 0.7)
+    assert not is_lost(auc.model_copy(update={"value": 0.6, "low": 0.5, "high": 0.7}), 0.7)
+
+
+def test_calibration_bins_hold_all_rows_and_follow_a_calibrated_score():
+    """Each bin has about as many rows, and of a calibrated score the diagonal lies in nearly all intervals."""
+    scores, outcomes = calibrated(5_000)
+    bins = calibration(scores, outcomes)
+    assert sum(one.rows for one in bins) == 5_000
+    assert sum(one.low <= one.score <= one.high for one in bins) >= 8
+    assert calibration(np.zeros(0), np.zeros(0)) == ()
+
+
+def test_selection_rates_have_a_ratio_with_its_interval():
+    """Half of one group and a quarter of the other: 0.5, within its interval; unknown and small groups are left out."""
+    groups = np.array(["a"] * 400 + ["b"] * 400 + ["null"] * 100 + ["few"] * 49)
+    selected = np.array([True, False] * 200 + [True, False, False, False] * 100 + [True] * 149)
+    found = selection("group", groups, selected)
+    assert [(rate.group, rate.rate) for rate in found.groups] == [("a", 0.5), ("b", 0.25)]
+    assert found.ratio == 0.5
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.3 < found.low < 0.5 < found.high < 0.65
+    assert all(rate.low < rate.rate < rate.high for rate in found.groups)
+
+
+@pytest.mark.parametrize("selected", [[False] * 200, [True] * 200, [True] * 100 + [False] * 100])
+def test_groups_at_the_ends_have_an_interval_too(selected):
+    """None or all selected: no division by zero, and no ratio where nobody is selected."""
+    found = selection("group", np.array(["a"] * 100 + ["b"] * 100), np.array(selected))
+    if not any(selected):
+        assert found.ratio is None
+    else:
+        assert found.low is not None
+        assert found.ratio is not None
+        assert found.high is not None
+        assert 0 <= found.low <= found.ratio <= found.high
