@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
 from deployments.apply import prefect_client
+from deployments.plan import MARK
 from trimtab.errors import SpecError
 from trimtab.settings import Settings
 
@@ -44,8 +46,15 @@ def start_run(settings: Settings, deployment: str, parameters: Mapping[str, Any]
         try:
             known = client.read_deployment_by_name(deployment)
         except ObjectNotFound as error:
+            flow = deployment.partition("/")[0]
+            same = DeploymentFilter(tags=DeploymentFilterTags(all_=[MARK]))
+            there = client.read_deployments(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])), deployment_filter=same
+            )
+            names = ", ".join(sorted(f"{flow}/{each.name}" for each in there)) or "none of its kind"
             raise SpecError(
-                f"Prefect at {settings.prefect_url} has no deployment {deployment!r}: run `trimtab apply`"
+                f"Prefect at {settings.prefect_url} has no deployment {deployment!r}; it has {names}. "
+                "If the model is new, run `trimtab apply`"
             ) from error
         return _run(settings, client.create_flow_run_from_deployment(known.id, parameters=dict(parameters)))
 
