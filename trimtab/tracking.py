@@ -13,6 +13,8 @@ IMPATIENT: Mapping[str, str] = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # The artifact's own lock is what the model needs, not the whole project's.
+    "MLFLOW_UV_AUTO_DETECT": "false",
     # Progress bars and hints are for people at a terminal.
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

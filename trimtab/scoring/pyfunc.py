@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from mlflow.models import set_model
 ARTIFACT, READER = "artifact", "reader"
 _READER_MODULE = "trimtab_artifact_reader"
 
-# MLflow would take type hints of `predict` for a schema; the signature that is logged with the model says it better.
-warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method", UserWarning)
-
 
 class TrimtabModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
     """Scores data frames with the features' columns; other columns are ignored."""
+
+    # The signature that is logged with the model says what type hints would: MLflow asks for no others.
+    _skip_type_hint_validation = True
 
     def load_context(self, context: Any) -> None:
         """Load the artifact that the MLflow model carries."""
