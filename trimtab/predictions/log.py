@@ -147,7 +147,9 @@ class PredictionLog:
         with self._sealing():
             self._spool.drop_sealed()
             self._remove_leftovers()
-            while (taken := self._spool.unsealed(SEGMENT_ROWS))[1]:
+            # What comes in meanwhile is left to the next call: to chase it could take for ever.
+            last = self._spool.last_sequence()
+            while (taken := self._spool.unsealed(last, SEGMENT_ROWS))[1]:
                 sequence, batches = taken
                 rows = self._as_one(_tables(batches), None)
                 self._spool.commit_segment(sequence, *write_segment(self._spool.segments_dir, rows))

@@ -141,17 +141,24 @@ class Spool:
             schemas = self._schemas(connection)
         return View([_decode(self.path, schemas, key, *row) for key, row in batches.items()], segments)
 
-    def unsealed(self, max_rows: int) -> tuple[int, list[pa.RecordBatch]]:
-        """The oldest unsealed batches, up to about that many rows, and the highest sequence among them (0: none)."""
-        rows, taken = 0, []
+    def last_sequence(self) -> int:
+        """The sequence of the newest batch; 0 if there is none."""
+        with self._reading() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(sequence), 0) FROM batches").fetchone()
+        return int(last)
+
+    def unsealed(self, through_sequence: int, max_rows: int) -> tuple[int, list[pa.RecordBatch]]:
+        """The oldest unsealed batches up to a sequence, about that many rows; and the highest sequence among them."""
+        rows, sequence, taken = 0, 0, []
         with self._reading() as connection:
             schemas = self._schemas(connection)
-            for row in connection.execute(f"{_BATCH}{_UNSEALED} ORDER BY sequence"):
+            query = f"{_BATCH}{_UNSEALED} AND sequence <= ? ORDER BY sequence"
+            for row in connection.execute(query, (through_sequence,)):
                 taken.append(_decode(self.path, schemas, *row))
                 sequence, rows = row[0], rows + taken[-1].num_rows
                 if rows >= max_rows:
                     break
-        return (sequence if taken else 0), taken
+        return sequence, taken
 
     def commit_segment(self, through_sequence: int, span: SealedSpan, manifest: Manifest) -> None:
         """From now on the segment stands for every batch up to that sequence."""
