@@ -156,14 +156,16 @@ def lineage(
 ) -> None:
     """Show everything that led to a prediction, as a tree."""
     from trimtab.ledger import Ledger
-    from trimtab.lineage import to_markdown, trace_logged
+    from trimtab.lineage import to_markdown, to_text, trace_logged
 
     settings = _settings()
     chain = trace_logged(Ledger(settings.ledger), settings.predictions_dir, prediction_id)
     if markdown:
         typer.echo(to_markdown(chain))
+    elif sys.stdout.isatty():
+        _console().print(_tree(chain))
     else:
-        _console().print(_tree(chain), soft_wrap=not sys.stdout.isatty())
+        typer.echo(to_text(chain))
 
 
 @predictions_app.command("show")

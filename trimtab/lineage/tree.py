@@ -92,7 +92,8 @@ def trace(ledger: Ledger, model: str, prediction: Mapping[str, Any], outcomes: t
         ("inputs", features),
         ("score", _value(prediction["score"])),
         ("outcome", "; ".join(outcomes) or "not known yet"),
-        ("request", f"{_value(prediction.get('request_id'))}, caller {_value(prediction.get('caller'))}"),
+        ("request", str(prediction.get("request_id") or "without an id")),
+        ("caller", str(prediction.get("caller") or "did not say who it is")),
         ("sealed in", f"{sealed.id}, digest {sealed.digest}" if sealed else "not sealed yet"),
     ]
     if release is None:
@@ -159,8 +160,7 @@ def _decision(ledger: Ledger, decision: Decision, candidate: Candidate) -> Node:
     gates = tuple(
         (
             f"gate {gate.gate}",
-            f"{'passed' if gate.passed else 'failed'}: "
-            f"{_number(gate.value)} against {_number(gate.threshold)}; {gate.reason}",
+            f"{'passed' if gate.passed else 'failed'}: {_against(gate.value, gate.threshold)}{gate.reason}",
         )
         for gate in decision.gates
         if gate.candidate_id in (candidate.id, "")
@@ -197,19 +197,20 @@ def _candidate(ledger: Ledger, candidate: Candidate) -> Node:
         ("artifact", f"{candidate.artifact_digest} ({candidate.artifact_format}: {candidate.format_reason})"),
         ("environment", candidate.environment_digest),
     )
-    validation = _get(ledger, Validation, candidate.validation_id)
-    snapshot = _snapshot(ledger, _get(ledger, Snapshot, candidate.snapshot_id), "trained on", validation)
+    snapshot = _snapshot(ledger, _get(ledger, Snapshot, candidate.snapshot_id), "trained on")
     return Node(candidate.id, "candidate", f"candidate of trainer {candidate.trainer}", facts, "of", (snapshot,))
 
 
-def _snapshot(ledger: Ledger, snapshot: Snapshot, because: str, validation: Validation | None = None) -> Node:
+def _snapshot(ledger: Ledger, snapshot: Snapshot, because: str) -> Node:
     facts = (
         ("events", f"{_value(snapshot.start)} to {_value(snapshot.end)}, as known at {_value(snapshot.as_of)}"),
         ("digest", snapshot.digest),
         ("from", snapshot.source),
         ("file", snapshot.uri),
     )
-    children = (_validation(validation),) if validation else ()
+    children = tuple(
+        _validation(each) for each in ledger.records(Validation, snapshot.model) if each.subject_id == snapshot.id
+    )
     title = f"{snapshot.purpose} snapshot of {snapshot.rows:,} rows"
     return Node(snapshot.id, "snapshot", title, facts, because, children)
 
@@ -292,6 +293,12 @@ def _recorded(ledger: Ledger, record: Record) -> str:
 
 def _metric(metric: Metric) -> str:
     return f"{metric.value:.4f} (95 % interval {metric.low:.4f} to {metric.high:.4f}, {metric.rows:,} rows)"
+
+
+def _against(value: float | None, threshold: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{_number(value)}; " if threshold is None else f"{_number(value)} against {_number(threshold)}; "
 
 
 def _number(value: float | None) -> str:

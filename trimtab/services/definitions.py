@@ -171,7 +171,7 @@ def stack_services(settings: Settings, worker: str = "trimtab") -> list[Service]
         ),
         Service(
             "reports",
-            "reports",
+            "reports page",
             (
                 *(python, "-m", "http.server", str(reports.port), "--bind", str(reports.hostname)),
                 *("--directory", str(settings.reports_dir)),
