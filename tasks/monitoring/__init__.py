@@ -4,7 +4,7 @@ window.py (which rows are judged) · reference.py (what they are compared with) 
 (Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and what they missed)
 """
 
-from tasks.monitoring.announce import announce, reconcile
+from tasks.monitoring.announce import announce, payload, reconcile
 from tasks.monitoring.measure import measure_drift, measure_performance, measure_selection
 from tasks.monitoring.reference import make_reference
 from tasks.monitoring.report import publish
@@ -28,6 +28,7 @@ __all__ = [
     "measure_performance",
     "measure_selection",
     "open_window",
+    "payload",
     "publish",
     "read_history",
     "read_incoming",

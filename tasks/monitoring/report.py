@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -98,6 +99,7 @@ def write_report(
         _drifts.reset(token)
 
 
+@functools.cache
 def _register() -> None:
     """Make our score a method of Evidently's, through its public registration."""
     from evidently.legacy.calculations.stattests import StatTest, register_stattest

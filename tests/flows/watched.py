@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from tests.loan_artifact import make_artifact, records_of
@@ -57,17 +56,25 @@ class World:
         return conform(self.model.spec, load(start, end, end + timedelta(days=1)), start, end, 1)
 
     def traffic(
-        self, start: datetime, end: datetime, outcomes: bool = True, changes: Mapping[str, Any] | None = None
+        self,
+        start: datetime,
+        end: datetime,
+        outcomes: bool = True,
+        changes: Mapping[str, Callable[[Any], Any]] | None = None,
+        answer: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> list[str]:
-        """Log the span's loans as answered by what serves, with their outcomes; returns the prediction ids."""
+        """Log the span's loans as answered by what serves, with their outcomes; returns the prediction ids.
+
+        ``changes`` are made to the features, by name, and ``answer`` to the scores.
+        """
         rows = self.rows(start, end)
         target = rows["repaid"].to_pylist()
         for name, change in (changes or {}).items():
             at = rows.column_names.index(name)
-            values = pd.Series(rows[name].to_pylist(), dtype=object).map(change).tolist()
+            values = [change(value) for value in rows[name].to_pylist()]
             rows = rows.set_column(at, name, pa.array(values, rows.schema.field(name).type))
         ids = new_prediction_ids(rows.num_rows)
-        self.log.append(self._batch(rows, ids))
+        self.log.append(self._batch(rows, ids, answer))
         known = [id_text(key) for key in ids]
         if outcomes:
             times = rows["event_time"].to_pylist()
@@ -79,7 +86,7 @@ class World:
             )
         return known
 
-    def _batch(self, rows: pa.Table, ids: list[bytes]) -> pa.RecordBatch:
+    def _batch(self, rows: pa.Table, ids: list[bytes], answer: Callable[[np.ndarray], np.ndarray]) -> pa.RecordBatch:
         spec = self.model.spec
         artifact = Artifact.load(self.settings.artifacts_dir / self.release.artifact_digest)
         count = rows.num_rows
@@ -92,7 +99,7 @@ class World:
             "logged_at": rows["event_time"].to_pylist(),
             "caller": [""] * count,
             **feature_columns(spec, rows),
-            "score": artifact.predict(artifact.encode(feature_columns(spec, rows))),
+            "score": answer(artifact.predict(artifact.encode(feature_columns(spec, rows)))),
         }
         schema = log_schema((feature.name, feature.type) for feature in spec.features)
         arrays = [pa.array(columns[field.name], field.type) for field in schema]

@@ -1,0 +1,244 @@
+"""Watching a real log under a real Prefect server: one ruling a window, on record, announced once, with its report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.watch import watch
+from tasks.monitoring import announce, open_window, payload, reconcile
+from tasks.monitoring.announce import GRACE
+from tests.flows.watched import RELEASED, World, environment, make_world
+from tests.loan_artifact import make_artifact
+from trimtab.errors import TrimtabError, UnknownModelError
+from trimtab.records import Action, Retraining, Ruling, Segment, Validation, content_id
+
+DAY = timedelta(days=1)
+TURNED = datetime(2024, 3, 1, tzinfo=UTC)
+
+pytestmark = [
+    # What Evidently, Great Expectations and Prefect import warns of its own future.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=60):
+        yield
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return make_world(tmp_path)
+
+
+def test_before_the_first_release_there_is_nothing_to_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is green, returns nothing and leaves nothing."""
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    world = make_world(tmp_path, released=False)
+    assert watch("loan", as_of=RELEASED) is None
+    assert world.ledger.entries() == []
+    world.release_artifact(make_artifact(world.settings.artifacts_dir), RELEASED)
+    assert watch("loan", as_of=RELEASED - DAY) is None
+
+
+def test_a_calm_window_is_ruled_none_with_a_report_and_artifacts(world: World) -> None:
+    """The ruling stands in the ledger with its signals; report, table and picture are there for people."""
+    world.traffic(RELEASED, RELEASED + 3 * DAY)
+    as_of = RELEASED + 2.5 * DAY
+    ruling = watch("loan", as_of=as_of)
+    assert ruling is not None
+    assert ruling.action is Action.NONE, ruling.reason
+    assert world.ledger.latest(Ruling, "loan") == ruling
+    names = {signal.name for signal in ruling.signals}
+    assert {"rows", "drift.income", "drift.score", "performance.log_loss", "selection_ratio.region"} <= names
+    assert (ruling.start, ruling.end, ruling.as_of) == (as_of - 2 * DAY, as_of, as_of)
+    assert world.ledger.find(Validation, ruling.validation_id or "") is not None
+    page = (world.settings.reports_dir / ruling.report).read_text()
+    assert "PSI (all rows; drifted if large and significant)" in page
+    assert sum(segment.rows for segment in world.ledger.records(Segment)) == 3 * 240
+    markdown = artifacts("loan-ruling")[0]["data"]
+    assert "data:image/png;base64," in markdown
+    assert f"{world.settings.reports_url}/{ruling.report}" in markdown
+    assert '"performance.log_loss"' in artifacts("loan-signals")[0]["data"]
+    assert events(ruling) == []
+
+
+def test_a_lost_concept_is_ruled_retrain_and_announced_once(world: World) -> None:
+    """The ruling is on record before its event; watching the window again returns it and announces nothing."""
+    world.traffic(TURNED, TURNED + 3 * DAY)
+    as_of = TURNED + 2.5 * DAY
+    ruling = watch("loan", as_of=as_of)
+    assert ruling is not None
+    assert ruling.action is Action.RETRAIN, ruling.reason
+    assert until(lambda: events(ruling))[0]["payload"] == payload(ruling)
+    before = world.ledger.verify()
+    assert watch("loan", as_of=as_of) == ruling
+    assert world.ledger.verify() == before
+    again = watch("loan", as_of=as_of + timedelta(hours=1))
+    assert again is not None
+    assert again.action is Action.ALERT
+    assert "still in flight" in again.reason
+    assert until(lambda: events(again))[0]["event"] == "trimtab.ruling.alert"
+    assert len(events(ruling)) == 1
+
+
+def test_outcomes_that_are_not_mature_or_not_known_are_not_judged(world: World) -> None:
+    """Without outcomes there is no performance; the window says so and alerts that they are missing."""
+    world.traffic(TURNED, TURNED + 3 * DAY, outcomes=False)
+    ruling = watch("loan", as_of=TURNED + 2.5 * DAY)
+    assert ruling is not None
+    assert ruling.action is Action.ALERT
+    assert "100% of 480 mature predictions have no outcome" in ruling.reason
+    assert not any(signal.name.startswith("performance.") for signal in ruling.signals)
+
+
+def test_broken_rows_are_ruled_block_and_never_retrain(world: World) -> None:
+    """A column without any value fails the suite: BLOCK, whatever the performance, and the report has the others."""
+    world.traffic(TURNED, TURNED + 3 * DAY, changes={"income": lambda _: None})
+    ruling = watch("loan", as_of=TURNED + 2.5 * DAY)
+    assert ruling is not None
+    assert ruling.action is Action.BLOCK
+    assert "the incoming data is broken" in ruling.reason
+    assert "income" in ruling.reason
+    assert (world.settings.reports_dir / ruling.report).is_file()
+    assert until(lambda: events(ruling))[0]["event"] == "trimtab.ruling.block"
+
+
+def test_a_release_that_does_worse_than_its_predecessor_is_ruled_rollback(world: World) -> None:
+    """The predecessor's own artifact is scored on the rows that the release answered; a rolled-back one is let be."""
+    digest = make_artifact(world.settings.artifacts_dir, seed=1)
+    world.release_artifact(digest, RELEASED + 2 * DAY)
+    world.traffic(RELEASED + 2 * DAY, RELEASED + 5 * DAY, answer=lambda scores: 1 - scores)
+    ruling = watch("loan", as_of=RELEASED + 4.5 * DAY)
+    assert ruling is not None
+    assert ruling.action is Action.ROLLBACK, ruling.reason
+    assert until(lambda: events(ruling))[0]["event"] == "trimtab.ruling.rollback"
+    world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=2), RELEASED + 5 * DAY, trigger="rollback")
+    window = open_window.fn("loan", RELEASED + 6 * DAY)
+    assert window is not None
+    assert window.predecessor is None
+
+
+def test_a_window_of_few_rows_is_not_judged(world: World) -> None:
+    """Too few rows to say anything: NONE, and the reason says how few."""
+    world.traffic(RELEASED, RELEASED + DAY / 2)
+    ruling = watch("loan", as_of=RELEASED + 2 * DAY)
+    assert ruling is not None
+    assert (ruling.action, ruling.reason) == (Action.NONE, "too few rows to judge: 120 of the 200 that are needed")
+    empty = watch("loan", as_of=RELEASED + 10 * DAY)
+    assert empty is not None
+    assert empty.reason == "too few rows to judge: 0 of the 200 that are needed"
+
+
+def test_what_cannot_be_watched_is_a_red_run(world: World) -> None:
+    """An unknown model and a time without a timezone are refused with the value and what would be right."""
+    with pytest.raises(UnknownModelError, match="no model 'lone'"):
+        watch("lone")
+    with pytest.raises(TrimtabError, match="must have a timezone"):
+        watch("loan", as_of=datetime(2024, 3, 1))  # noqa: DTZ001
+
+
+def test_a_retraining_that_no_automation_started_is_started_once(world: World) -> None:
+    """After a grace the reconciler makes the one run that the ruling asked for, and no second."""
+    world.traffic(TURNED, TURNED + 3 * DAY)
+    ruling = watch("loan", as_of=TURNED + 2.5 * DAY)
+    window = open_window.fn("loan", TURNED + 2.6 * DAY)
+    assert ruling is not None
+    assert window is not None
+    later = datetime.now(UTC) + 2 * GRACE
+    assert reconcile.fn(window, later) is None, "there is no such deployment yet"
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("retrain")
+        deployment_id = client.create_deployment(flow_id, "loan", entrypoint="flows.retrain.retrain")
+        assert reconcile.fn(window, datetime.now(UTC)) is None, "the automation still has time"
+        run_id = _reconciled(window, later)
+        run = client.read_flow_run(run_id)
+        assert run.deployment_id == deployment_id
+        assert run.parameters == {"model": "loan", "cause": payload(ruling)}
+        assert reconcile.fn(window, later) is None
+        client.delete_flow_run(run.id)
+    world.ledger.append(_retraining(world, ruling))
+    assert reconcile.fn(window, later) is None, "it has ended"
+
+
+def test_none_is_not_announced(world: World) -> None:
+    """A ruling that asks for nothing makes no event."""
+    world.traffic(RELEASED, RELEASED + DAY / 2)
+    ruling = watch("loan", as_of=RELEASED + 2 * DAY)
+    assert ruling is not None
+    assert announce.fn(ruling) is False
+
+
+def _reconciled(window: Any, now: datetime) -> str:
+    from prefect import flow
+
+    @flow
+    def once() -> str | None:
+        return reconcile(window, now)
+
+    run_id = once()
+    assert run_id is not None
+    return run_id
+
+
+def _retraining(world: World, ruling: Ruling) -> Retraining:
+    from trimtab.records import Cause, Decision
+
+    cause = Cause(
+        id=content_id("cause", ruling.id),
+        model="loan",
+        trigger="decay",
+        reason=ruling.reason,
+        as_of=ruling.as_of,
+        ruling_id=ruling.id,
+    )
+    world.ledger.append(cause)
+    decision = world.ledger.latest(Decision, "loan")
+    assert decision is not None
+    return Retraining(
+        id=content_id("retraining", cause.id),
+        model="loan",
+        cause_id=cause.id,
+        decision_id=decision.id,
+        release_id=None,
+        as_of=ruling.as_of,
+        trigger="decay",
+    )
+
+
+def artifacts(key: str) -> list[dict[str, Any]]:
+    """Prefect's artifacts of that key, newest first."""
+    with get_client(sync_client=True) as client:
+        body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
+        return client._client.post("/artifacts/filter", json=body).json()
+
+
+def events(ruling: Ruling) -> list[dict[str, Any]]:
+    """The events that the server has of a ruling."""
+    with get_client(sync_client=True) as client:
+        body = {"filter": {"event": {"prefix": ["trimtab.ruling."]}}, "limit": 50}
+        found = client._client.post("/events/filter", json=body).json()["events"]
+    return [event for event in found if event["payload"]["ruling_id"] == ruling.id]
+
+
+def until(look: Callable[[], Any], deadline_s: float = 30) -> Any:
+    """What ``look`` finds, as soon as it finds something."""
+    end = time.monotonic() + deadline_s
+    while not (found := look()):
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.1)
+    return found
