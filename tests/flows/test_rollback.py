@@ -1,0 +1,306 @@
+"""Rolling out and going back, through a real gateway, with real scorers: whatever fails, what served still does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.rollback import rollback
+from tasks.registry import CHAMPION, TAG_CANDIDATE_ID
+from tasks.rollout import (
+    check_golden,
+    drain_previous,
+    restore,
+    start_release,
+    stop_all,
+    switch_route,
+    verify_serving,
+)
+from tests.flows.rollouts import Rollouts, new_home
+from tests.loan_artifact import AS_OF, ROWS
+from trimtab.errors import RolloutError, ServiceUnavailableError
+from trimtab.records import Action, Release, Ruling, Version
+from trimtab.services import Supervisor, stack_services
+from trimtab.serving.client import GatewayClient
+from trimtab.settings import Settings
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow server of this module's own."""
+    home = tmp_path_factory.mktemp("mlflow")
+    with started(home, "mlflow") as supervisor:
+        yield supervisor.settings.mlflow_url
+
+
+@pytest.fixture(scope="module")
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=60):
+        yield
+
+
+@pytest.fixture
+def rollouts(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rollouts]:
+    """An empty home with a gateway in service; what runs in it is stopped afterwards."""
+    for name in [name for name in os.environ if name.startswith("TRIMTAB_")]:
+        monkeypatch.delenv(name)
+    with started(new_home(tmp_path / "home", shared), "gateway") as supervisor:
+        for name, value in supervisor.settings.as_env().items():
+            monkeypatch.setenv(name, value)
+        with GatewayClient(supervisor.settings) as gateway:
+            yield Rollouts(supervisor.settings, gateway)
+
+
+def started(home: Path, *services: str) -> Supervisor:
+    """Some of the services, on free ports."""
+    wanted = {
+        "TRIMTAB_HOME": str(home),
+        "TRIMTAB_MODELS_DIR": str(TESTS / "models"),
+        "TRIMTAB_SUITES_DIR": str(TESTS / "expectations"),
+        "TRIMTAB_RUNTIME": "process",
+        **{f"TRIMTAB_{name}_URL": "http://127.0.0.1:0" for name in ("PREFECT", "MLFLOW", "GATEWAY", "REPORTS")},
+    }
+    return Supervisor(
+        Settings.from_env(wanted),
+        services=lambda settings, worker: [
+            service for service in stack_services(settings, worker) if service.name in services
+        ],
+    )
+
+
+def test_a_release_serves_and_the_one_before_is_drained(rollouts: Rollouts) -> None:
+    """After a roll-out the gateway serves the new artifact, and its scorer is the only one of the model."""
+    first = rollouts.roll_out(1)
+    assert rollouts.serving() == (first.id, first.artifact_digest)
+    second = rollouts.roll_out(2)
+    assert rollouts.serving() == (second.id, second.artifact_digest)
+    assert list(rollouts.runtime.running("loan")) == [second.id]
+    assert (first.previous_id, second.previous_id) == (None, first.id)
+
+
+def test_every_step_may_be_repeated(rollouts: Rollouts) -> None:
+    """Doing each step twice, and all of them again, ends with the same release, once."""
+    release, image = rollouts.plan(1, rollouts.artifact(1))
+    for _ in range(2):
+        url = start_release.fn(release, image)
+        assert check_golden.fn(release, url) == 4
+        switch_route.fn(release, url)
+        verify_serving.fn(release)
+        rollouts.ledger.append(release)
+        assert drain_previous.fn(release) == []
+    assert rollouts.roll_out(1) == release
+    assert list(rollouts.runtime.running()) == [release.id]
+    assert rollouts.ledger.records(Release) == [release]
+
+
+def test_requests_during_a_switch_are_all_answered_and_name_who_answered(rollouts: Rollouts) -> None:
+    """While releases follow each other no request fails, and each is answered by one release or the other."""
+    releases = [rollouts.roll_out(1)]
+    answered: list[str] = []
+    failed: list[Exception] = []
+    stop = threading.Event()
+
+    def call() -> None:
+        while not stop.is_set():
+            try:
+                answered.append(rollouts.gateway.infer("loan", ROWS)["release_id"])
+            except ServiceUnavailableError as error:
+                failed.append(error)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    releases += [rollouts.roll_out(2), rollouts.roll_out(3)]
+    stop.set()
+    caller.join()
+    assert not failed
+    assert set(answered) == {release.id for release in releases}
+
+
+def test_a_scorer_that_answers_other_than_training_said_never_serves(rollouts: Rollouts) -> None:
+    """A golden row that is off by a millionth stops the new scorer, and the old release goes on serving."""
+    first = rollouts.roll_out(1)
+    release, image = rollouts.plan(2, rollouts.artifact_with_wrong_golden_scores())
+    url = start_release.fn(release, image)
+    with pytest.raises(RolloutError, match=r"golden row 2 .*training said"):
+        check_golden.fn(release, url)
+    assert rollouts.serving() == (first.id, first.artifact_digest)
+    assert list(rollouts.runtime.running()) == [first.id]
+
+
+def test_a_route_to_another_artifact_is_put_back(rollouts: Rollouts) -> None:
+    """When what serves after the switch is not what was released, the old release serves again, and that is said."""
+    first = rollouts.roll_out(1)
+    release, image = rollouts.plan(2, rollouts.artifact(2))
+    start_release.fn(release, image)
+    switch_route.fn(release, rollouts.runtime.running()[first.id])
+    with pytest.raises(RolloutError, match=rf"{first.artifact_digest}.*{first.id} serves again"):
+        verify_serving.fn(release)
+    assert rollouts.serving() == (first.id, first.artifact_digest)
+    assert list(rollouts.runtime.running()) == [first.id]
+
+
+def test_a_scorer_that_died_before_the_proof_is_put_back(rollouts: Rollouts) -> None:
+    """A new scorer that dies right after the switch leaves the old release serving."""
+    first = rollouts.roll_out(1)
+    release, image = rollouts.plan(2, rollouts.artifact(2))
+    switch_route.fn(release, start_release.fn(release, image))
+    rollouts.runtime.stop(release.id)
+    with pytest.raises(RolloutError, match=rf"{first.id} serves again"):
+        verify_serving.fn(release)
+    assert rollouts.serving()[0] == first.id
+
+
+def test_a_first_release_that_fails_its_proof_leaves_no_route(rollouts: Rollouts) -> None:
+    """With nothing before it to go back to, the route is withdrawn."""
+    release, image = rollouts.plan(1, rollouts.artifact(1))
+    url = start_release.fn(release, image)
+    other = release.model_copy(update={"artifact_digest": rollouts.artifact(2)})
+    switch_route.fn(other, url)
+    with pytest.raises(RolloutError, match="there was no release before"):
+        verify_serving.fn(other)
+    assert rollouts.gateway.routes() == {}
+
+
+def test_without_a_gateway_nothing_is_stopped(rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that does not answer is an error that names it, and both scorers run on."""
+    first = rollouts.roll_out(1)
+    release, image = rollouts.plan(2, rollouts.artifact(2))
+    url = start_release.fn(release, image)
+    monkeypatch.setenv("TRIMTAB_GATEWAY_URL", "http://127.0.0.1:9")
+    with pytest.raises(ServiceUnavailableError, match=r"127\.0\.0\.1:9"):
+        switch_route.fn(release, url)
+    assert set(rollouts.runtime.running()) == {first.id, release.id}
+    assert rollouts.serving()[0] == first.id
+
+
+def test_what_serves_is_not_drained(rollouts: Rollouts) -> None:
+    """Draining for a release that the route does not lead to is refused."""
+    first = rollouts.roll_out(1)
+    release, image = rollouts.plan(2, rollouts.artifact(2))
+    start_release.fn(release, image)
+    with pytest.raises(RolloutError, match="is not what the gateway's route"):
+        drain_previous.fn(release)
+    assert rollouts.serving()[0] == first.id
+
+
+def test_restore_brings_the_scorers_back_after_they_all_died(rollouts: Rollouts) -> None:
+    """Killed scorers run again, under whatever address, and the gateway finds them."""
+    release = rollouts.roll_out(1)
+    pid = int((rollouts.settings.releases_dir / "loan" / release.id / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while rollouts.runtime.running() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not rollouts.gateway.ready("loan")
+    urls = restore()
+    assert urls == {"loan": rollouts.runtime.running()[release.id]}
+    assert rollouts.serving() == (release.id, release.artifact_digest)
+
+
+def test_restore_goes_back_to_what_was_proved(rollouts: Rollouts) -> None:
+    """A route to a release that was never recorded goes back to the latest that was."""
+    first = rollouts.roll_out(1)
+    release, image = rollouts.plan(2, rollouts.artifact(2))
+    switch_route.fn(release, start_release.fn(release, image))
+    stop_all()
+    restore()
+    assert rollouts.serving() == (first.id, first.artifact_digest)
+
+
+def register(rollouts: Rollouts, mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """The recorded versions in MLflow, as training would have left them."""
+    monkeypatch.setenv("TRIMTAB_MLFLOW_URL", mlflow_url)
+    client = MlflowClient(mlflow_url)
+    if client.search_registered_models("name = 'loan'"):
+        client.delete_registered_model("loan")
+    client.create_registered_model("loan")
+    for version in rollouts.ledger.records(Version, "loan"):
+        tags = {TAG_CANDIDATE_ID: version.candidate_id}
+        run = client.create_run("0").info
+        made = client.create_model_version("loan", f"{run.artifact_uri}/model", run_id=run.run_id, tags=tags)
+        assert str(made.version) == version.version
+    return client
+
+
+@pytest.mark.usefixtures("prefect")
+def test_rollback_brings_the_version_before_back_and_says_why(
+    rollouts: Rollouts, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older version serves, is on record with its cause, and has the alias; a second rollback goes further back."""
+    one, two, three = (rollouts.roll_out(number) for number in (1, 2, 3))
+    client = register(rollouts, mlflow_url, monkeypatch)
+    release = rollback("loan", "version 3 refuses everyone", as_of=AS_OF)
+    assert (release.version, release.previous_id) == ("2", three.id)
+    assert rollouts.serving() == (release.id, two.artifact_digest)
+    assert client.get_model_version_by_alias("loan", CHAMPION).version == "2"
+    cause = rollouts.cause(release.cause_id)
+    assert (cause.trigger, cause.reason) == ("rollback", "version 3 refuses everyone")
+    assert rollback("loan", "version 2 neither", as_of=AS_OF).version == "1"
+    assert rollouts.serving()[1] == one.artifact_digest
+    with pytest.raises(RolloutError, match="no version of loan served before version 1"):
+        rollback("loan", "further", as_of=AS_OF)
+    with pytest.raises(RolloutError, match=r"'9' of loan was never released; those that were: \['1', '2', '3'\]"):
+        rollback("loan", "to nowhere", to_version="9", as_of=AS_OF)
+    assert rollback("loan", "3 was right after all", to_version="3", as_of=AS_OF).version == "3"
+    assert rollouts.serving()[1] == three.artifact_digest
+    assert len(rollouts.runtime.running()) == 1
+    rollouts.ledger.verify()
+
+
+def record_ruling(rollouts: Rollouts) -> str:
+    """A ROLLBACK ruling on what serves, on record."""
+    release = rollouts.ledger.latest(Release, "loan")
+    assert release is not None
+    ruling = Ruling(
+        id="ruling-1",
+        model="loan",
+        release_id=release.id,
+        validation_id=None,
+        start=AS_OF,
+        end=AS_OF,
+        as_of=AS_OF,
+        action=Action.ROLLBACK,
+        reason="worse than its predecessor",
+        signals=(),
+        policy_digest="policy",
+    )
+    rollouts.ledger.append(ruling)
+    return ruling.id
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_rollback_for_a_ruling_happens_once(
+    rollouts: Rollouts, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that arrives twice, or a run that is repeated, ends with one release."""
+    rollouts.roll_out(1)
+    rollouts.roll_out(2)
+    register(rollouts, mlflow_url, monkeypatch)
+    ruling = record_ruling(rollouts)
+    payload = {
+        "ruling_id": ruling,
+        "model": "loan",
+        "as_of": AS_OF.isoformat(),
+        "reason": "worse",
+        "action": "ROLLBACK",
+    }
+    first, second = (rollback("loan", "", cause=payload) for _ in range(2))
+    assert first == second
+    assert first.version == "1"
+    assert rollouts.cause(first.cause_id).ruling_id == ruling
+    assert len(rollouts.ledger.records(Release)) == 3
