@@ -226,7 +226,8 @@ def _observed(outcome: Any) -> str:
 def _exception(info: Mapping[str, Any]) -> str:
     # Either one exception, or one a metric, by the metric's id.
     found = [info] if "exception_message" in info else list(info.values())
-    return "; ".join(str(one["exception_message"]) for one in found if one.get("exception_message")) or "unknown"
+    messages = {str(one["exception_message"]) for one in found if one.get("exception_message")}
+    return "; ".join(sorted(messages)) or "no reason is given"
 
 
 def _row(table: pa.Table, index: int) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""What many tests need: settings of an empty home with the synthetic loan model, and a real MLflow server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trimtab.services import Service, Supervisor, stack_services
+from trimtab.settings import Settings
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def settings_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """This process's settings: an empty home, the test models and suites, local processes as runtime."""
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TRIMTAB_MODELS_DIR", str(TESTS / "models"))
+    monkeypatch.setenv("TRIMTAB_SUITES_DIR", str(TESTS / "expectations"))
+    monkeypatch.setenv("TRIMTAB_RUNTIME", "process")
+    return Settings.from_env()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an MLflow tracking server and registry, on a free port, with a database of its own."""
+    home = tmp_path_factory.mktemp("mlflow")
+    settings = Settings.from_env({"TRIMTAB_HOME": str(home), "TRIMTAB_MLFLOW_URL": "http://127.0.0.1:0"})
+
+    def only_mlflow(settings: Settings, worker: str) -> list[Service]:
+        return [service for service in stack_services(settings, worker) if service.name == "mlflow"]
+
+    with Supervisor(settings, services=only_mlflow) as supervisor:
+        yield supervisor.settings.mlflow_url
