@@ -31,7 +31,13 @@ class Stack:
     model: Model
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{self.settings.prefect_url}/api{path}", json=body, timeout=30, trust_env=False)
+        """Ask the Prefect server; one that is busy says so with 503 and is asked again, as Prefect's own client does."""
+
+        def ask() -> httpx.Response:
+            url = f"{self.settings.prefect_api_url}{path}"
+            return httpx.request(method, url, json=body, timeout=90, trust_env=False)
+
+        answer = until(ask, lambda answer: answer.status_code != 503, f"{method} {path}")
         answer.raise_for_status()
         return answer.json()
 
