@@ -8,6 +8,7 @@ how a batch becomes durable, and what is read  ``log.py``
 the files that sealed spans become             ``segments.py``
 finding one prediction, or a window of them    ``lookup.py``
 what came true                                 ``outcomes.py``
+how SQLite is used                             ``spool.py``, ``database.py``
 =============================================  ==================
 
 Stored formats are promises: columns are only ever added, and what an older version wrote is read for ever.

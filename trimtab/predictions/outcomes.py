@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +17,20 @@ from typing import Any
 import pyarrow as pa
 
 from trimtab.errors import OutcomeConflictError, PredictionLogError, UnknownPredictionError
+from trimtab.predictions.database import Database
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.schema import ID, TIME, from_microseconds, id_bytes, id_text, microseconds
 
-_BUSY_TIMEOUT_S = 30
+_FORMAT_VERSION = 1
 _NAMED = 5
 _TABLES = """
 CREATE TABLE IF NOT EXISTS outcomes (
   sequence INTEGER PRIMARY KEY AUTOINCREMENT, prediction_id BLOB NOT NULL, value REAL NOT NULL,
   observed_at INTEGER NOT NULL, recorded_at INTEGER NOT NULL, correction INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS outcomes_by_id ON outcomes (prediction_id, sequence);
-PRAGMA user_version = 1;
 """
+_INSERT = """
+INSERT INTO outcomes (prediction_id, value, observed_at, recorded_at, correction) VALUES (?, ?, ?, ?, ?)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Outcomes:
 
     def __init__(self, folder: Path, log: PredictionLog | None = None) -> None:
         self.path = folder / "outcomes.sqlite"
+        self._database = Database(self.path, _TABLES, _FORMAT_VERSION)
         self._log = log or PredictionLog(folder)
 
     def add(self, outcomes: Sequence[Outcome], recorded_at: datetime | None = None) -> Receipt:
@@ -89,20 +91,16 @@ class Outcomes:
         self._check_known([row[0] for row in rows])
         now = microseconds(recorded_at or datetime.now(UTC))
         counts = {"accepted": 0, "duplicates": 0, "corrected": 0}
-        with self._connected(create=bool(rows)) as connection:
-            if rows:
-                connection.execute("BEGIN IMMEDIATE")
+        if not rows:
+            return Receipt(**counts)
+        with self._database.writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
             for row in rows:
                 fate = _fate(row, _history(connection, row[0]))
                 counts[fate] += 1
                 if fate != "duplicates":
-                    connection.execute(
-                        "INSERT INTO outcomes (prediction_id, value, observed_at, recorded_at, correction)"
-                        " VALUES (?, ?, ?, ?, ?)",
-                        (*row[:3], now, row[3]),
-                    )
-            if rows:
-                connection.execute("COMMIT")
+                    connection.execute(_INSERT, (*row[:3], now, row[3]))
+            connection.execute("COMMIT")
         return Receipt(**counts)
 
     def table(self, as_of: datetime, first_id: bytes = b"\x00" * 16, last_id: bytes = b"\xff" * 16) -> pa.Table:
@@ -123,8 +121,10 @@ class Outcomes:
         query = """
             SELECT prediction_id, value, observed_at, max(sequence) FROM outcomes
             WHERE prediction_id BETWEEN ? AND ? AND observed_at <= ? GROUP BY prediction_id ORDER BY prediction_id"""
-        with self._connected() as connection:
-            rows = connection.execute(query, (first_id, last_id, microseconds(as_of))).fetchall()
+        rows = []
+        if self.path.exists():
+            with self._database.reading() as connection:
+                rows = connection.execute(query, (first_id, last_id, microseconds(as_of))).fetchall()
         ids, values, times = ([row[i] for row in rows] for i in range(3))
         return pa.table(
             {
@@ -136,7 +136,9 @@ class Outcomes:
 
     def history(self, prediction_id: str) -> list[dict[str, Any]]:
         """Every outcome of a prediction in the order stated; the last one counts. Empty if there is none."""
-        with self._connected() as connection:
+        if not self.path.exists():
+            return []
+        with self._database.reading() as connection:
             return [
                 {
                     "value": value,
@@ -147,6 +149,10 @@ class Outcomes:
                 for value, observed_at, recorded_at, correction in _history(connection, id_bytes(prediction_id))
             ]
 
+    def close(self) -> None:
+        """Close the writing connection; the next addition opens another."""
+        self._database.close()
+
     def _check_known(self, ids: list[bytes]) -> None:
         if unknown := self._log.missing(ids):
             named = ", ".join(id_text(key) for key in unknown[:_NAMED])
@@ -154,24 +160,6 @@ class Outcomes:
                 f"no prediction {named}{' ...' if len(unknown) > _NAMED else ''} is on record in {self.path.parent} "
                 f"({len(unknown)} of {len(ids)} are unknown); none of the outcomes is stored"
             )
-
-    @contextmanager
-    def _connected(self, create: bool = False) -> Iterator[sqlite3.Connection]:
-        try:
-            if create:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Without a file there are no outcomes: a reader sees an empty database, and makes none.
-            place = self.path if create or self.path.exists() else ":memory:"
-            connection = sqlite3.connect(place, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_TABLES)
-                yield connection
-            finally:
-                connection.close()
-        except (sqlite3.Error, OSError) as error:
-            raise PredictionLogError(f"the outcomes in {self.path} cannot be used: {error}") from error
 
 
 _Row = tuple[bytes, float, int, bool]

@@ -8,11 +8,10 @@ each row exactly once, whenever a seal is cut short.
 
 from __future__ import annotations
 
+import bisect
 import sqlite3
-import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,16 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.errors import PredictionLogError
+from trimtab.predictions.database import Database
 from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
 from trimtab.predictions.segments import Manifest, SealedSpan
 
 FORMAT_VERSION = 1
-_BUSY_TIMEOUT_S = 30
 _DELETE_BATCHES = 200
 _REQUIRED = ("prediction_id", "version", "release_id", "event_time", "logged_at", "score")
 
 # AUTOINCREMENT: a sequence is never given twice, also after all batches were sealed and deleted.
-_TABLES = f"""
+_TABLES = """
 CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY, body BLOB NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS batches (
   sequence INTEGER PRIMARY KEY AUTOINCREMENT, schema_id INTEGER NOT NULL, row_count INTEGER NOT NULL,
@@ -40,10 +39,10 @@ CREATE TABLE IF NOT EXISTS segments (
   name TEXT PRIMARY KEY, through_sequence INTEGER NOT NULL, digest TEXT NOT NULL, row_count INTEGER NOT NULL,
   size_bytes INTEGER NOT NULL, first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL,
   max_event_time INTEGER NOT NULL, manifest BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0);
-PRAGMA user_version = {FORMAT_VERSION};
 """
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
 _BATCH = "SELECT sequence, schema_id, checksum, body FROM batches WHERE "
+_BATCH_BOUNDS = "SELECT sequence, first_id, last_id FROM batches INDEXED BY batches_by_id WHERE "
 _SEGMENT = """
 SELECT name, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest
 FROM segments """
@@ -72,8 +71,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "spool.sqlite"
         self.segments_dir = folder / "segments"
-        self._lock = threading.Lock()
-        self._writer: sqlite3.Connection | None = None
+        self._database = Database(self.path, _TABLES, FORMAT_VERSION)
         self._known_schema: tuple[pa.Schema, int] | None = None
 
     @property
@@ -106,20 +104,11 @@ class Spool:
         ids = pc.min_max(rows["prediction_id"])
         times = pc.min_max(rows["event_time"].view(pa.int64()))
         body = rows.serialize()
-        with self._lock, self._translated():
-            try:
-                schema_id = self._schema_id(rows)
-                self._connection().execute(
-                    _INSERT_BATCH,
-                    (
-                        *(schema_id, rows.num_rows, ids["min"].as_py(), ids["max"].as_py()),
-                        *(times["min"].as_py(), times["max"].as_py(), zlib.crc32(body), memoryview(body)),
-                    ),
-                )
-            except sqlite3.Error:
-                # After a full disk a fresh connection finds the file as the last commit left it.
-                self._disconnect()
-                raise
+        with self._database.writing() as connection:
+            schema_id = self._schema_id(connection, rows)
+            values = (schema_id, rows.num_rows, ids["min"].as_py(), ids["max"].as_py())
+            spread = (times["min"].as_py(), times["max"].as_py())
+            connection.execute(_INSERT_BATCH, (*values, *spread, zlib.crc32(body), memoryview(body)))
 
     def view(self, start: int, end: int) -> View:
         """Batches and segments that may hold an event time (microseconds) in [start, end)."""
@@ -129,28 +118,32 @@ class Spool:
         """Batches and segments that may hold any of these ids."""
         if not self.exists:
             return View([], [])
-        batches: dict[int, tuple[int, int, bytes]] = {}
-        with self._reading() as connection:
-            for prediction_id in ids:
-                found = connection.execute(
-                    f"{_BATCH}{_UNSEALED} AND last_id >= ? AND first_id <= ?", (prediction_id, prediction_id)
+        wanted = sorted(ids)
+        span = (wanted[0], wanted[-1])
+        with self._database.reading() as connection:
+            candidates = connection.execute(f"{_BATCH_BOUNDS}{_UNSEALED} AND last_id >= ? AND first_id <= ?", span)
+            sequences = [sequence for sequence, first, last in candidates if _any_within(wanted, first, last)]
+            rows = [connection.execute(f"{_BATCH}sequence = ?", (sequence,)).fetchone() for sequence in sequences]
+            segments = [
+                (sealed, manifest)
+                for sealed, manifest in map(
+                    self._segment, connection.execute(f"{_SEGMENT}WHERE last_id >= ? AND first_id <= ?", span)
                 )
-                batches.update({row[0]: row[1:] for row in found})
-            within = connection.execute(f"{_SEGMENT}WHERE last_id >= ? AND first_id <= ?", (min(ids), max(ids)))
-            segments = [self._segment(row) for row in within]
+                if _any_within(wanted, id_bytes(sealed.first_id), id_bytes(sealed.last_id))
+            ]
             schemas = self._schemas(connection)
-        return View([_decode(self.path, schemas, key, *row) for key, row in batches.items()], segments)
+        return View([_decode(self.path, schemas, *row) for row in rows], segments)
 
     def last_sequence(self) -> int:
         """The sequence of the newest batch; 0 if there is none."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             (last,) = connection.execute("SELECT coalesce(max(sequence), 0) FROM batches").fetchone()
         return int(last)
 
     def unsealed(self, through_sequence: int, max_rows: int) -> tuple[int, list[pa.RecordBatch]]:
         """The oldest unsealed batches up to a sequence, about that many rows; and the highest sequence among them."""
         rows, sequence, taken = 0, 0, []
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             schemas = self._schemas(connection)
             query = f"{_BATCH}{_UNSEALED} AND sequence <= ? ORDER BY sequence"
             for row in connection.execute(query, (through_sequence,)):
@@ -167,14 +160,14 @@ class Spool:
             *(id_bytes(span.first_id), id_bytes(span.last_id)),
             *(microseconds(span.min_event_time), microseconds(span.max_event_time), manifest.first_ids),
         )
-        with self._lock, self._translated():
-            self._connection().execute(_INSERT_SEGMENT, values)
+        with self._database.writing() as connection:
+            connection.execute(_INSERT_SEGMENT, values)
 
     def drop_sealed(self) -> None:
         """Delete sealed batches, a few at a time so that appends hardly wait."""
         while True:
-            with self._lock, self._translated():
-                if self._connection().execute(_DELETE_SEALED, (_DELETE_BATCHES,)).rowcount < _DELETE_BATCHES:
+            with self._database.writing() as connection:
+                if connection.execute(_DELETE_SEALED, (_DELETE_BATCHES,)).rowcount < _DELETE_BATCHES:
                     return
 
     def spans(self, unacknowledged_only: bool = False) -> list[SealedSpan]:
@@ -182,30 +175,29 @@ class Spool:
         if not self.exists:
             return []
         where = "WHERE acknowledged = 0 " if unacknowledged_only else ""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [self._segment(row)[0] for row in connection.execute(f"{_SEGMENT}{where}ORDER BY through_sequence")]
 
     def acknowledge(self, names: Iterable[str]) -> None:
         """Note that these segments are in the ledger."""
-        with self._lock, self._translated():
-            self._connection().executemany("UPDATE segments SET acknowledged = 1 WHERE name = ?", [(n,) for n in names])
+        with self._database.writing() as connection:
+            connection.executemany("UPDATE segments SET acknowledged = 1 WHERE name = ?", [(n,) for n in names])
 
     def schemas(self) -> list[pa.Schema]:
         """Every schema that a batch ever had, oldest first."""
         if not self.exists:
             return []
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return list(self._schemas(connection).values())
 
     def close(self) -> None:
         """Close the writing connection; the next append opens another."""
-        with self._lock:
-            self._disconnect()
+        self._database.close()
 
     def _view(self, where: str, values: tuple[int, int]) -> View:
         if not self.exists:
             return View([], [])
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             schemas = self._schemas(connection)
             rows = connection.execute(f"{_BATCH}{_UNSEALED} AND {where} ORDER BY sequence", values).fetchall()
             found = connection.execute(f"{_SEGMENT}WHERE {where} ORDER BY first_id", values)
@@ -220,7 +212,7 @@ class Spool:
             manifest
         )
 
-    def _schema_id(self, rows: pa.RecordBatch) -> int:
+    def _schema_id(self, connection: sqlite3.Connection, rows: pa.RecordBatch) -> int:
         for name in _REQUIRED:
             if name in rows.schema.names and rows[name].null_count:
                 raise PredictionLogError(f"column {name!r} of the batch holds null; every prediction has one")
@@ -228,7 +220,6 @@ class Spool:
             return self._known_schema[1]
         check_schema(rows.schema)
         body = rows.schema.remove_metadata().serialize().to_pybytes()
-        connection = self._connection()
         connection.execute("INSERT INTO schemas (body) VALUES (?) ON CONFLICT DO NOTHING", (body,))
         (schema_id,) = connection.execute("SELECT id FROM schemas WHERE body = ?", (body,)).fetchone()
         self._known_schema = (rows.schema, schema_id)
@@ -239,54 +230,6 @@ class Spool:
         found = connection.execute("SELECT id, body FROM schemas ORDER BY id")
         return {key: pa.ipc.read_schema(pa.py_buffer(body)) for key, body in found}
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            writer = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            try:
-                writer.execute("PRAGMA journal_mode = WAL")
-                writer.execute("PRAGMA synchronous = FULL")
-                self._check_version(writer)
-                writer.executescript(_TABLES)
-            except BaseException:
-                writer.close()
-                raise
-            self._writer = writer
-        return self._writer
-
-    def _disconnect(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._writer = self._known_schema = None
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection in one read transaction."""
-        with self._translated():
-            address = f"{self.path.absolute().as_uri()}?mode=rw"
-            connection = sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-            try:
-                self._check_version(connection)
-                connection.execute("BEGIN")
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                connection.close()
-
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > FORMAT_VERSION:
-            raise PredictionLogError(
-                f"{self.path} is of format {version}; this trimtab reads up to {FORMAT_VERSION}: update trimtab"
-            )
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise PredictionLogError(f"the prediction log {self.path} cannot be used: {error}") from error
-
 
 def _decode(
     path: Path, schemas: dict[int, pa.Schema], sequence: int, schema_id: int, checksum: int, body: bytes
@@ -294,3 +237,9 @@ def _decode(
     if zlib.crc32(body) != checksum or schema_id not in schemas:
         raise PredictionLogError(f"batch {sequence} in {path} is damaged; put the file back from a copy")
     return pa.ipc.read_record_batch(pa.py_buffer(body), schemas[schema_id])
+
+
+def _any_within(ascending: Sequence[bytes], first: bytes, last: bytes) -> bool:
+    """Whether any of the ids lies in [first, last]."""
+    place = bisect.bisect_left(ascending, first)
+    return place < len(ascending) and ascending[place] <= last

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from trimtab.errors import PredictionLogError, RequestError, ServiceUnavailableError
 from trimtab.predictions.log import PredictionLog
+from trimtab.predictions.outcomes import Outcomes
 from trimtab.predictions.schema import ID, TIME, log_schema, new_prediction_ids
 from trimtab.serving.protocol import Rows, join_columns
 from trimtab.serving.routes import Route
@@ -35,10 +36,11 @@ _Waiting = tuple[Rows, "asyncio.Future[Answer]"]
 
 
 class LogWriter:
-    """The log of one model, and the one thread that writes to it, so that the event loop never waits for the disk."""
+    """The log and the outcomes of one model, and the one thread that writes to the log: no event loop waits for it."""
 
     def __init__(self, folder: Path) -> None:
         self.log = PredictionLog(folder)
+        self.outcomes = Outcomes(folder, self.log)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"log-{folder.name}")
 
     async def write(self, route: Route, schema: pa.Schema, batch: Sequence[Rows], scores: list[float]) -> list[bytes]:
@@ -50,6 +52,7 @@ class LogWriter:
         """Wait for what is being written, and close the file."""
         self._thread.shutdown()
         self.log.close()
+        self.outcomes.close()
 
     def _write(self, route: Route, schema: pa.Schema, batch: Sequence[Rows], scores: list[float]) -> list[bytes]:
         ids = new_prediction_ids(len(scores))

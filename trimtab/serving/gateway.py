@@ -164,8 +164,7 @@ class Gateway:
             raise self._unknown(model)
         binary = lane is not None and lane.route.kind == "binary"
         outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
-        store = Outcomes(self._settings.predictions_dir / model)
-        receipt = await _off_loop(store.add, outcomes)
+        receipt = await _off_loop(self._writer(model).outcomes.add, outcomes)
         return 200, _encode(receipt)
 
     async def _prediction(self, prediction_id: str) -> tuple[int, bytes]:
@@ -232,10 +231,12 @@ class Gateway:
             return old.route
 
     def _lane(self, route: Route) -> Lane:
-        writer = self._writers.get(route.model)
-        if writer is None:
-            writer = self._writers[route.model] = LogWriter(self._settings.predictions_dir / route.model)
-        return Lane(route, writer, self._settings.max_queue_rows)
+        return Lane(route, self._writer(route.model), self._settings.max_queue_rows)
+
+    def _writer(self, model: str) -> LogWriter:
+        if model not in self._writers:
+            self._writers[model] = LogWriter(self._settings.predictions_dir / model)
+        return self._writers[model]
 
     def _routed(self, model: str) -> Lane:
         lane = self._lanes.get(model)

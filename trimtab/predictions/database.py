@@ -1,0 +1,101 @@
+"""A SQLite file as the log uses it: WAL, every commit on disk, one writer a process, many readers.
+
+Every error of SQLite comes out as ``PredictionLogError`` naming the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trimtab.errors import PredictionLogError
+
+_BUSY_TIMEOUT_S = 30
+
+
+class Database:
+    """One file. Safe for threads and for many processes; makes the file on the first write.
+
+    Parameters
+    ----------
+    path : Path
+    tables : str
+        SQL that makes what a new file must hold.
+    version : int
+        Of the format, kept in ``user_version``; a file of a higher one is refused.
+    """
+
+    def __init__(self, path: Path, tables: str, version: int) -> None:
+        self.path = path
+        self._tables = tables
+        self._version = version
+        self._lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection, for one thread at a time; each statement commits unless the caller begins."""
+        with self._lock, self._translated():
+            try:
+                if self._writer is None:
+                    self._writer = self._open()
+                yield self._writer
+            except BaseException:
+                # What a transaction began is undone; after a full disk a fresh connection finds the last commit.
+                self._disconnect()
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection in one read transaction; the file must exist."""
+        with self._translated():
+            address = f"{self.path.absolute().as_uri()}?mode=rw"
+            connection = sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+            try:
+                self._check_version(connection)
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Close the writing connection; the next write opens another."""
+        with self._lock:
+            self._disconnect()
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        writer = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            if self._check_version(writer) < self._version:
+                writer.execute("PRAGMA journal_mode = WAL")
+                writer.executescript(f"BEGIN IMMEDIATE; {self._tables} PRAGMA user_version = {self._version}; COMMIT;")
+            writer.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _disconnect(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def _check_version(self, connection: sqlite3.Connection) -> int:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > self._version:
+            raise PredictionLogError(
+                f"{self.path} is of format {version}; this trimtab reads up to {self._version}: update trimtab"
+            )
+        return int(version)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise PredictionLogError(f"{self.path} cannot be used: {error}") from error
