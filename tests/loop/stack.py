@@ -31,7 +31,7 @@ class Stack:
     model: Model
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the Prefect server; one that is busy says so with 503 and is asked again, as Prefect's own client does."""
+        """Ask the Prefect server; one that is busy answers 503 and is asked again, as Prefect's own client does."""
 
         def ask() -> httpx.Response:
             url = f"{self.settings.prefect_api_url}{path}"
