@@ -1,0 +1,91 @@
+"""The two ways that trimtab is held against, on the same flights: version 1 for ever, and a new model every month.
+
+Both go through the code that the flows go through: the same source, windows, checks, encoding and trainer. The monthly
+retraining asks no gate: what was trained serves from the first of the month on, as a cron job would have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from demo.flights import Flights
+from trimtab.predictions.schema import microseconds
+from trimtab.scoring.model import Artifact
+from trimtab.settings import Settings
+from trimtab.spec import Model
+
+
+def never_retrained(settings: Settings, flights: Flights, artifact_digest: str) -> np.ndarray:
+    """Version 1's scores of all flights, by the artifact that served as version 1; float64 of shape (rows,)."""
+    artifact = Artifact.load(settings.artifacts_dir / artifact_digest, artifact_digest)
+    return artifact.predict(artifact.encode(_columns(flights.model, flights.table)))
+
+
+def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end: datetime) -> tuple[np.ndarray, int]:
+    """Scores of a model that is retrained on the first of every month.
+
+    Parameters
+    ----------
+    flights
+        Of [start, end).
+    first
+        Scores of the model that serves from ``start`` until the first retraining, of shape (rows,).
+
+    Returns
+    -------
+    tuple
+        Scores of shape (rows,), and the number of retrainings.
+    """
+    scores, retrains = first.copy(), 0
+    for month, until in _months(start, end):
+        low, high = np.searchsorted(flights.event_time, [microseconds(month), microseconds(until)], side="left")
+        if high > low:
+            scores[low:high] = _train(flights.model, month, flights.table.slice(low, high - low))
+            retrains += 1
+    return scores, retrains
+
+
+def _train(model: Model, as_of: datetime, rows: pa.Table) -> np.ndarray:
+    """Scores of these rows by a model trained as ``retrain`` would at ``as_of``."""
+    from tasks.data import time_windows
+    from trimtab.artifacts import feature_manifest
+    from trimtab.scoring.model import Encoder, estimator_scorer
+    from trimtab.snapshots import conform, feature_columns
+
+    spec, (start, end) = model.spec, time_windows(model.spec, as_of)["training"]
+    frame = model.function(spec.source)(start, end, as_of)
+    table = conform(spec, frame, start, end, spec.training.minimum_rows)
+    features = feature_manifest(spec, table)
+    encode = Encoder(features)
+    categorical = np.array([feature.type == "category" for feature in features])
+    trainer = spec.trainers[0]
+    estimator = model.function(trainer.function)(
+        encode(feature_columns(spec, table)),
+        table[spec.target.name].to_numpy(),
+        categorical,
+        trainer.seed,
+        **trainer.parameters,
+    )
+    return estimator_scorer(estimator, spec.target.kind)(encode(_columns(model, rows)))
+
+
+def _months(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Each first of a month after ``start``, and the next (or ``end``)."""
+    first = _next_month(start)
+    while first < end:
+        following = _next_month(first)
+        yield first, min(following, end)
+        first = following
+
+
+def _next_month(moment: datetime) -> datetime:
+    years, month = divmod(moment.month, 12)
+    return datetime(moment.year + years, month + 1, 1, tzinfo=UTC)
+
+
+def _columns(model: Model, table: pa.Table) -> dict[str, list[object]]:
+    return {name: table[name].to_pylist() for name in model.spec.feature_names}
