@@ -164,7 +164,7 @@ def _base_image(engine: docker.DockerClient, asked: str) -> BaseImage:
     attributes = found.attrs
     return BaseImage(
         reference=(found.tags or names)[0],
-        digest=str(found.id),
+        image_id=str(found.id),
         architecture=attributes["Architecture"],
         layers=tuple(attributes["RootFS"]["Layers"]),
         environment=tuple(attributes["Config"].get("Env") or ()),
@@ -220,7 +220,7 @@ def _send(engine: docker.DockerClient, archive: Path, image: ModelImage) -> Engi
 def _save_base(engine: docker.DockerClient, base: BaseImage, folder: Path) -> dict[str, Path]:
     saved = folder / "base.tar"
     with saved.open("wb") as target:
-        for chunk in engine.images.get(base.digest).save():
+        for chunk in engine.images.get(base.image_id).save():
             target.write(chunk)
     with tarfile.open(saved) as archive:
         content = archive.extractfile("manifest.json")

@@ -27,13 +27,22 @@ _PROBE = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{PORT}/v2/hea
 
 @dataclass(frozen=True, slots=True)
 class BaseImage:
-    """The image that a model image lies on: a Python 3.11 and the system libraries that wheels need."""
+    """The image that a model image lies on: a Python 3.11 and the system libraries that wheels need.
+
+    ``image_id`` is the engine's name for it, which tells when it was imported; ``digest`` covers only what it holds.
+    """
 
     reference: str
-    digest: str
+    image_id: str
     architecture: str
     layers: tuple[str, ...]
     environment: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of its layers, platform and variables."""
+        held = json.dumps([self.architecture, self.layers, self.environment])
+        return f"sha256:{hashlib.sha256(held.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
