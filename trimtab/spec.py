@@ -113,7 +113,8 @@ class DecayPolicy(_Part):
     by more than this, in the metric's unit. ``drift_effect`` and ``significance``: a feature counts as drifted
     only when its distance is at least the effect *and* its corrected p-value is below the significance.
     ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
-    values may rise above the training reference before the window counts as broken.
+    values may rise above the training reference before the window counts as broken. ``probation``: for how long a new
+    release is held against its predecessor; it is rolled back when it does worse by more than ``rollback_drop``.
     """
 
     metric: str = ""
@@ -132,6 +133,7 @@ class DecayPolicy(_Part):
     budget_period: timedelta = timedelta(days=365)
     breaker: int = Field(default=3, ge=1)
     rollback_drop: float = Field(default=0.0, ge=0)
+    probation: timedelta = timedelta(days=30)
     minimum_selection_ratio: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")

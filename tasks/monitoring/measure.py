@@ -24,7 +24,7 @@ from trimtab.settings import Settings
 from trimtab.snapshots import slice_labels
 
 PREDECESSOR_ROWS = 10_000
-"""The newest rows of a release's life on which its predecessor is scored too."""
+"""The newest rows of a release's probation on which its predecessor is scored too."""
 
 
 @task(task_run_name="measure drift of {window.spec.name}", cache_policy=NO_CACHE)
@@ -41,7 +41,7 @@ def measure_drift(window: Window, incoming: pa.Table) -> tuple[Distance, ...]:
 
 @task(task_run_name="measure performance of {window.spec.name}", cache_policy=NO_CACHE)
 def measure_performance(window: Window) -> Performance:
-    """What the release achieved on mature outcomes, and against its predecessor on the same rows of its whole life."""
+    """What the release achieved on mature outcomes, and against its predecessor on the same rows of its probation."""
     spec = window.spec
     log = Settings.from_env().predictions_dir / spec.name
     rows = read_window(log, window.mature_start, window.mature_end, window.as_of, [SCORE], window.release.id)
@@ -79,13 +79,10 @@ def reference_folder(window: Window) -> Path:
 
 def _against_predecessor(window: Window, log: Path) -> Metric | None:
     predecessor, spec = window.predecessor, window.spec
-    if predecessor is None or predecessor.artifact_digest == window.release.artifact_digest:
+    ended = window.mature_start >= window.release.since + spec.policy.probation
+    if predecessor is None or ended or predecessor.artifact_digest == window.release.artifact_digest:
         return None
-    start = min(window.release.since, window.mature_end)
-    columns = [*spec.feature_names, SCORE]
-    rows = read_window(log, start, window.mature_end, window.as_of, columns, window.release.id)
-    rows = rows.filter(pc.is_valid(rows["outcome"]))
-    rows = rows.slice(max(0, rows.num_rows - PREDECESSOR_ROWS))
+    rows = _of_probation(window, log)
     if rows.num_rows < spec.policy.minimum_outcomes:
         return None
     return against_predecessor(
@@ -95,6 +92,21 @@ def _against_predecessor(window: Window, log: Path) -> Metric | None:
         _numbers(rows, "outcome"),
         1 - spec.policy.significance,
     )
+
+
+def _of_probation(window: Window, log: Path) -> pa.Table:
+    """The newest rows with an outcome that the release answered in its probation; memory is bounded by a window's."""
+    start, spec = window.release.since, window.spec
+    end = max(start, min(window.mature_end, start + spec.policy.probation))
+    columns = [*spec.feature_names, SCORE]
+    parts = [read_window(log, end, end, window.as_of, columns, window.release.id)]
+    while end > start and sum(part.num_rows for part in parts) < PREDECESSOR_ROWS:
+        begin = max(start, end - spec.window)
+        rows = read_window(log, begin, end, window.as_of, columns, window.release.id)
+        parts.insert(0, rows.filter(pc.is_valid(rows["outcome"])))
+        end = begin
+    rows = pa.concat_tables(parts, promote_options="permissive")
+    return rows.slice(max(0, rows.num_rows - PREDECESSOR_ROWS))
 
 
 def _numbers(rows: pa.Table, column: str) -> np.ndarray:

@@ -10,10 +10,13 @@ from typing import Any
 from tasks.monitoring.window import Window
 from trimtab.decay.performance import Performance
 from trimtab.decay.signals import DRIFT, PERFORMANCE
-from trimtab.records import Action, Ruling
+from trimtab.records import Action, Ruling, higher_is_better
 
 TOP_FEATURES = 12
 PAST_WINDOWS = 60
+PLACES = ((0.045, 0.11, 0.42, 0.78), (0.585, 0.11, 0.16, 0.78), (0.79, 0.11, 0.2, 0.78))
+"""Left, bottom, width and height of the three plots, as shares of the picture."""
+
 COLOURS = {
     Action.BLOCK: "#7b2d8b",
     Action.ROLLBACK: "#b5651d",
@@ -28,8 +31,9 @@ def picture(window: Window, ruling: Ruling, past: Sequence[Ruling], performance:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.6), dpi=80, layout="constrained")
-    over_time, by_feature, calibrated = figure.subplots(1, 3, width_ratios=[5, 3, 2.5])
+    # Places are given: a layout that is computed takes as long as all the rest.
+    figure = Figure(figsize=(12, 3.6), dpi=80)
+    over_time, by_feature, calibrated = (figure.add_axes(place) for place in PLACES)
     _over_time(over_time, window, [*past, ruling])
     _by_feature(by_feature, ruling)
     _calibrated(calibrated, performance)
@@ -53,15 +57,18 @@ def _over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None:
         return
     ends = [one.end for one, _ in found]
     axes.plot(ends, [signal.threshold for _, signal in found], color="#888888", linewidth=1, linestyle="--")
+    drop = window.spec.policy.performance_drop
+    gain = drop if higher_is_better(window.spec.policy_metric) else -drop
+    axes.plot(ends, [signal.threshold + gain for _, signal in found], color="#888888", linewidth=1, linestyle=":")
     axes.plot(ends, [signal.value for _, signal in found], color="#30577f", linewidth=1)
-    for one, signal in found:
-        axes.plot([one.end, one.end], [signal.low, signal.high], color="#30577f", linewidth=0.8)
+    axes.vlines(ends, *zip(*((one.low, one.high) for _, one in found), strict=True), color="#30577f", linewidth=0.8)
     for action, colour in COLOURS.items():
         of_action = [(one.end, signal.value) for one, signal in found if one.action is action]
         if of_action:
             axes.scatter(*zip(*of_action, strict=True), s=22, color=colour, label=str(action), zorder=3)
-    axes.legend(fontsize=7, loc="best", title="dashed: limit", title_fontsize=7)
-    axes.tick_params(axis="x", rotation=30)
+    axes.legend(fontsize=7, loc="upper left", title="dotted: at evaluation, dashed: limit", title_fontsize=7)
+    shown = ends[:: max(1, len(ends) // 6)]
+    axes.set_xticks(shown, [f"{end:%b %d}" for end in shown])
 
 
 def _by_feature(axes: Any, ruling: Ruling) -> None:

@@ -1,0 +1,81 @@
+"""What a watch leaves for people: the reference it compares with, and Evidently's report with our scores in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks.monitoring import make_reference
+from tasks.monitoring.reference import read_profile, read_sample
+from tasks.monitoring.report import write_report
+from tests.flows.watched import World, environment, make_world
+from trimtab.errors import SourceError
+from trimtab.records import Candidate, Evaluation, Signal
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return make_world(tmp_path)
+
+
+def released(world: World) -> tuple[Candidate, Evaluation]:
+    candidate, evaluation = world.ledger.latest(Candidate, "loan"), world.ledger.latest(Evaluation, "loan")
+    assert candidate is not None
+    assert evaluation is not None
+    return candidate, evaluation
+
+
+def test_a_reference_is_made_once_of_training_features_and_evaluation_scores(world: World) -> None:
+    """The folder is known by the candidate; making it again changes nothing, also when the first was cut short."""
+    folder = Path(make_reference.fn("loan", *released(world)))
+    profile = read_profile(folder)
+    assert [column.bins.column for column in profile.columns] == ["income", "age", "region", "employed", "score"]
+    assert profile.column("age").rows == 14 * 240
+    assert profile.column("score").rows == 3 * 240
+    assert read_sample(folder).num_rows == 14 * 240
+    stored = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    make_reference.fn("loan", *released(world))
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stored
+    (folder / "profile.json").unlink()
+    make_reference.fn("loan", *released(world))
+    assert read_profile(folder) == profile
+
+
+def test_a_reference_is_made_of_unaltered_snapshots_only(world: World) -> None:
+    """A snapshot's file that was changed since is refused, and no reference is left."""
+    for path in world.settings.snapshots_dir.glob("*.parquet"):
+        path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(SourceError, match="was altered"):
+        make_reference.fn("loan", *released(world))
+    assert not list(world.settings.home.glob("references/*/profile.json"))
+
+
+def test_evidently_reports_our_scores_and_verdicts(world: World, tmp_path: Path) -> None:
+    """Scores are those of all rows, whatever Evidently would say of its sample; a column without values is left out."""
+    random = np.random.default_rng(0)
+    rows = pa.table(
+        {
+            "income": random.normal(size=900),
+            "age": pa.nulls(900, pa.int64()),
+            "region": random.choice(["north", "south"], 900),
+            "employed": random.random(900) < 0.5,
+            "score": random.random(900),
+        }
+    )
+    drifts = {name: signal(name, breached=name == "region") for name in rows.column_names}
+    write_report(world.model.spec, rows, rows, drifts, tmp_path / "deep" / "drift.html")
+    page = (tmp_path / "deep" / "drift.html").read_text()
+    assert "PSI (all rows; drifted if large and significant)" in page
+    assert "Drift is detected for 25.0% of columns (1 out of 4)" in page
+    assert "0.4321" in page
+
+
+def signal(name: str, breached: bool) -> Signal:
+    return Signal(name=f"drift.{name}", value=0.4321, threshold=0.2, breached=breached, rows=900)
