@@ -12,7 +12,7 @@ from trimtab.spec import ModelSpec
 MARK = "trimtab"
 """Tag of all that apply makes, so that it removes nothing else."""
 
-DEBOUNCE = timedelta(seconds=10)
+DEBOUNCE = timedelta(seconds=5)
 """Events of one model within this time start one run."""
 
 _DESCRIPTIONS: Mapping[str, str] = {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from deployments.runs import Run
+    from trimtab.checks import Check
     from trimtab.lineage import Node
     from trimtab.settings import Settings
 
@@ -89,18 +90,14 @@ def apply_() -> None:
 @app.command(epilog="Exit code 1 if anything is not ok.")
 def check() -> None:
     """Look whether specs and suites are right and the services answer."""
-    from rich.table import Table
-
     from trimtab.checks import check_all
 
     results = check_all(_settings())
-    table = Table(box=None, pad_edge=False)
-    for heading in ("what", "which", "state", "detail"):
-        table.add_column(heading, overflow="fold")
-    for result in results:
-        state = "[green]ok[/green]" if result.ok else "[red]FAILED[/red]"
-        table.add_row(result.what, result.which, state, _escaped(result.detail))
-    _console().print(table)
+    if sys.stdout.isatty():
+        _console().print(_checks_table(results))
+    else:
+        for result in results:
+            _say(f"{'ok    ' if result.ok else 'FAILED'}  {result.what:8}{result.which}: {result.detail}")
     failed = sum(not result.ok for result in results)
     _say(f"{len(results) - failed} ok, {failed} failed")
     if failed:
@@ -249,6 +246,10 @@ def _run(flow: str, parameters: dict[str, Any], wait: bool, local: bool, name: s
     if local:
         import importlib
 
+        from deployments.apply import prefect_client
+
+        with prefect_client(settings):
+            pass  # a server that is down is one clear line here, not a traceback from within the flow
         result = getattr(importlib.import_module(f"flows.{flow}"), flow)(**given)
         typer.echo(result.model_dump_json(indent=2) if hasattr(result, "model_dump_json") else result)
         return
@@ -287,6 +288,19 @@ def _settings() -> Settings:
     return Settings.from_env()
 
 
+def _checks_table(results: list[Check]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("what", "which", "state", "detail"):
+        table.add_column(heading, overflow="fold")
+    for result in results:
+        state = "[green]ok[/green]" if result.ok else "[red]FAILED[/red]"
+        table.add_row(result.what, result.which, state, escape(result.detail))
+    return table
+
+
 def _tree(chain: Node) -> Any:
     from rich.text import Text
     from rich.tree import Tree
@@ -318,12 +332,6 @@ def _errors() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 if __name__ == "__main__":
