@@ -5,10 +5,11 @@ Every error of SQLite comes out as ``PredictionLogError`` naming the file.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trimtab.errors import PredictionLogError
@@ -68,30 +69,51 @@ class Database:
             self._disconnect()
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            self._make()
         writer = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            if self._check_version(writer) < self._version:
-                writer.execute("PRAGMA journal_mode = WAL")
-                writer.executescript(f"BEGIN IMMEDIATE; {self._tables} PRAGMA user_version = {self._version}; COMMIT;")
+            self._check_version(writer)
             writer.execute("PRAGMA synchronous = FULL")
         except BaseException:
             writer.close()
             raise
         return writer
 
+    def _make(self) -> None:
+        """Make the file with its tables aside, and give it its name at once: readers never see half of it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}-{threading.get_ident()}")
+        aside.unlink(missing_ok=True)
+        connection = sqlite3.connect(aside, isolation_level=None)
+        try:
+            connection.executescript(f"BEGIN; {self._tables} PRAGMA user_version = {self._version}; COMMIT;")
+            connection.execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
+        # A link, unlike a rename, leaves the file of a process that was first.
+        with suppress(FileExistsError):
+            os.link(aside, self.path)
+        aside.unlink()
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def _disconnect(self) -> None:
         if self._writer is not None:
             self._writer.close()
         self._writer = None
 
-    def _check_version(self, connection: sqlite3.Connection) -> int:
+    def _check_version(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > self._version:
             raise PredictionLogError(
                 f"{self.path} is of format {version}; this trimtab reads up to {self._version}: update trimtab"
             )
-        return int(version)
+        if version < 1:
+            raise PredictionLogError(f"{self.path} is a database of something else; put the log's back from a copy")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
