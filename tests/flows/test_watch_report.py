@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.monitoring import make_reference
+from tasks.monitoring import make_reference, report
 from tasks.monitoring.reference import read_profile, read_sample
 from tasks.monitoring.report import write_report
-from tests.flows.watched import World, environment, make_world
+from tests.flows.watched import RELEASED, World, environment, make_world
 from trimtab.errors import SourceError
 from trimtab.records import Candidate, Evaluation, Signal
 
@@ -75,6 +77,23 @@ def test_evidently_reports_our_scores_and_verdicts(world: World, tmp_path: Path)
     assert "PSI (all rows; drifted if large and significant)" in page
     assert "Drift is detected for 25.0% of columns (1 out of 4)" in page
     assert "0.4321" in page
+
+
+def test_the_page_is_the_official_presets(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out to save time is on no page: it equals the one of Evidently's own preset but for its ids."""
+    from evidently.presets import DataDriftPreset
+
+    rows = world.rows(RELEASED, RELEASED + timedelta(days=2))
+    rows = rows.append_column("score", pa.array(np.linspace(0, 1, rows.num_rows)))
+    drifts = {name: signal(name, breached=False) for name in (*world.model.spec.feature_names, "score")}
+    write_report(world.model.spec, rows, rows, drifts, tmp_path / "ours.html")
+    monkeypatch.setattr(report, "_preset", lambda: DataDriftPreset)
+    write_report(world.model.spec, rows, rows, drifts, tmp_path / "official.html")
+    ours, official = (
+        re.sub(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", "", (tmp_path / f"{name}.html").read_text())
+        for name in ("ours", "official")
+    )
+    assert ours == official
 
 
 def signal(name: str, breached: bool) -> Signal:
