@@ -12,6 +12,7 @@ from tasks import rollout
 from tasks.image import build_image
 from tasks.lineage import record, recorded
 from tasks.registry import promote
+from trimtab.errors import SpecError
 from trimtab.records import Cause, Release, content_id
 
 
@@ -44,6 +45,8 @@ def rollback(
 def rollback_cause(model: str, reason: str, as_of: datetime | None, payload: dict[str, Any] | None) -> Cause:
     """Why a rollback runs: the ruling that an event names, or a person's reason."""
     if payload is not None:
+        if payload["model"] != model:
+            raise SpecError(f"the event is about model {payload['model']!r}; this run is of {model!r}")
         return Cause(
             id=content_id("cause", payload["ruling_id"]),
             model=model,
@@ -53,6 +56,8 @@ def rollback_cause(model: str, reason: str, as_of: datetime | None, payload: dic
             ruling_id=payload["ruling_id"],
         )
     moment = as_of or datetime.now(UTC)
+    if moment.tzinfo is None:
+        raise SpecError(f"as_of is {moment.isoformat()}; it must have a timezone, such as {moment.isoformat()}+00:00")
     cause_id = content_id("cause", model, "rollback", flow_run.get_id() or moment)
     if known := recorded(Cause, cause_id):
         return known

@@ -88,8 +88,9 @@ class Rollouts:
 
 
 def new_home(home: Path, shared: Path) -> Path:
-    """A home that shares built environments with others: they are the same, and take seconds."""
+    """A home that shares built environments and layers with others: they are the same, and take seconds."""
     (home / "releases").mkdir(parents=True)
-    (shared / "environments").mkdir(parents=True, exist_ok=True)
-    (home / "releases" / "environments").symlink_to(shared / "environments")
+    for kept in ("environments", "layers"):
+        (shared / kept).mkdir(parents=True, exist_ok=True)
+        (home / "releases" / kept).symlink_to(shared / kept)
     return home

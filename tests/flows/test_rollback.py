@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tasks.rollout import (
     switch_route,
     verify_serving,
 )
+from tasks.rollout.containers import ContainerRuntime, connect
 from tests.flows.rollouts import Rollouts, new_home
 from tests.loan_artifact import AS_OF, ROWS
 from trimtab.errors import RolloutError, ServiceUnavailableError
@@ -220,6 +222,31 @@ def test_restore_goes_back_to_what_was_proved(rollouts: Rollouts) -> None:
     stop_all()
     restore()
     assert rollouts.serving() == (first.id, first.artifact_digest)
+
+
+def test_a_container_takes_over_from_a_process_and_hands_back(
+    rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Releases of both runtimes follow each other; a container, too, is drained, stopped and restored."""
+    try:
+        connect().close()
+    except ServiceUnavailableError as error:
+        pytest.skip(f"no containers here: {error}")
+    rollouts.roll_out(1)
+    monkeypatch.setenv("TRIMTAB_RUNTIME", "docker")
+    second = rollouts.roll_out(2)
+    assert second.runtime == "docker"
+    assert rollouts.serving() == (second.id, second.artifact_digest)
+    assert rollouts.runtime.running() == {}
+    stop_all()
+    assert not rollouts.gateway.ready("loan")
+    restore()
+    assert rollouts.serving() == (second.id, second.artifact_digest)
+    monkeypatch.setenv("TRIMTAB_RUNTIME", "process")
+    third = rollouts.roll_out(3)
+    assert rollouts.serving() == (third.id, third.artifact_digest)
+    with closing(connect()) as engine:
+        assert ContainerRuntime(engine, rollouts.settings.home).running() == {}
 
 
 def register(rollouts: Rollouts, mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
