@@ -104,4 +104,4 @@ def measure(metric: str, late: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _losses(late: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    return -np.log(np.clip(np.where(late == 1, scores, 1 - scores), 1e-15, 1))
+    return np.asarray(-np.log(np.clip(np.where(late == 1, scores, 1 - scores), 1e-15, 1)))

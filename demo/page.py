@@ -82,8 +82,9 @@ def _timeline(settings: Settings, weeks: Sequence[Week]) -> str:
     )
     return (
         "<div class=wide><table class=timeline><tr><th>week to<th>flights<th>log-loss<th>AUC<th>limit<th>ruling"
-        f"<th>version<th>what followed{rows}</table></div><p class=note>AUC and log-loss are of all the week's flights; "
-        "the limit is what the AUC of the mature flights must not lie below with its whole interval.</p>"
+        f"<th>version<th>what followed{rows}</table></div><p class=note>AUC and log-loss are of all the "
+        "week's flights; the limit is what the AUC of the mature flights must not lie below with its whole "
+        "interval.</p>"
     )
 
 

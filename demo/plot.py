@@ -55,9 +55,9 @@ def draw(comparison: Comparison, weeks: Sequence[Week], releases: Sequence[Relea
                 color="#d64545",
                 fontsize=8,
             )
-    locator = AutoDateLocator()
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     below.xaxis.set_major_locator(locator)
-    below.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    below.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     below.set_xlim(_start(weeks), weeks[-1].end)
     return figure
 

