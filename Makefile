@@ -35,8 +35,8 @@ bench: setup  ## one benchmark: NAME=loop
 notebook: setup  ## notebooks/ in the browser (JupyterLab comes for this call alone)
 	@$(UV) run --frozen --with jupyterlab jupyter lab notebooks
 
-clean:  ## remove what running left here; .venv stays
-	@rm -rf .trimtab .trimtab-* .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## remove what tests, benchmarks and the demo left here; .venv and .trimtab stay
+	@rm -rf .trimtab-demo .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: help setup test demo up bench notebook clean
