@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 
 import pytest
@@ -63,8 +64,8 @@ def test_what_cannot_be_brought_back_is_refused(releases: list[Release], to_vers
 
 @given(st.lists(st.sampled_from("1234"), min_size=1), st.sets(st.integers(0, 30)))
 def test_what_serves_is_always_the_last_of_what_is_trusted(versions: list[str], rollbacks: set[int]) -> None:
-    """Whatever was released and rolled back, the last trusted version is the one that serves, and none follows itself."""
+    """Whatever was released and rolled back, the last trusted version serves, and none follows itself."""
     releases = [release(number, version) for number, version in enumerate(versions)]
     served = served_versions(releases, {f"cause-{number}" for number in rollbacks})
     assert served[-1] == versions[-1]
-    assert all(one != other for one, other in zip(served, served[1:], strict=False))
+    assert all(one != other for one, other in itertools.pairwise(served))
