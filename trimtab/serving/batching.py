@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from trimtab.errors import PredictionLogError, RequestError, ServiceUnavailableE
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.outcomes import Outcomes
 from trimtab.predictions.schema import ID, TIME, log_schema, new_prediction_ids
-from trimtab.serving.protocol import Rows, join_columns
+from trimtab.serving.protocol import Rows
 from trimtab.serving.routes import Route
 from trimtab.serving.scorer import Scorer, ScorerRefusedError
 
@@ -152,7 +153,7 @@ class Lane:
     async def _score(self, batch: list[_Waiting]) -> None:
         requests = [rows for rows, _ in batch]
         try:
-            scores = await self.scorer.infer(join_columns(requests), sum(rows.n for rows in requests))
+            scores = await self.scorer.infer(_join_columns(requests), sum(rows.n for rows in requests))
         except ScorerRefusedError as error:
             if len(batch) == 1:
                 self._fail(batch, RequestError(503, str(error)))
@@ -208,5 +209,12 @@ def _record_batch(
         pa.array([rows.caller or None for rows in batch for _ in range(rows.n)], pa.string()),
     ]
     first = len(base)
-    features = [pa.array(values, schema.field(first + i).type) for i, values in enumerate(join_columns(batch))]
+    features = [pa.array(values, schema.field(first + i).type) for i, values in enumerate(_join_columns(batch))]
     return pa.RecordBatch.from_arrays([*base, *features, pa.array(scores, pa.float64())], schema=schema)
+
+
+def _join_columns(requests: Sequence[Rows]) -> list[list[Any]]:
+    """The columns of several requests, one after the other."""
+    if len(requests) == 1:
+        return requests[0].columns
+    return [list(chain.from_iterable(parts)) for parts in zip(*(rows.columns for rows in requests), strict=True)]

@@ -36,8 +36,9 @@ from trimtab.predictions.lookup import find_prediction
 from trimtab.predictions.outcomes import Outcome, Outcomes
 from trimtab.predictions.schema import from_microseconds
 from trimtab.serving import protocol
-from trimtab.serving.batching import Lane, LogWriter
-from trimtab.serving.routes import Route, check_route, load_routes, save_routes
+from trimtab.serving.batching import Lane
+from trimtab.serving.routes import Route, check_route
+from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import admin_token, bearer_is
 from trimtab.settings import Settings
 
@@ -55,7 +56,7 @@ class Gone(Exception):  # noqa: N818 (no error: nobody is left to answer)
 
 
 class Gateway:
-    """The ASGI application. Its state is the lanes by model; one event loop, one process.
+    """The ASGI application; its state is the switchboard. One event loop, one process.
 
     Parameters
     ----------
@@ -65,30 +66,8 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._routes_file = settings.home / "routes.json"
-        self._lanes: dict[str, Lane] = {}
-        self._writers: dict[str, LogWriter] = {}
-        self._changing = asyncio.Lock()
+        self._switchboard = Switchboard(settings)
         self._admin_token = admin_token(settings.admin_token_file)
-
-    def start(self) -> None:
-        """Take up the routes that were kept.
-
-        Raises
-        ------
-        SpecError
-            If the file of routes is damaged.
-        """
-        for model, route in load_routes(self._routes_file).items():
-            self._lanes[model] = self._lane(route)
-
-    async def stop(self) -> None:
-        """Answer what is under way, then close scorers and logs."""
-        for lane in self._lanes.values():
-            await lane.drain()
-            lane.close()
-        for writer in self._writers.values():
-            await asyncio.to_thread(writer.close)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -128,9 +107,9 @@ class Gateway:
             case "GET", ["v2"]:
                 return 200, _encode({"name": "trimtab", "version": __version__, "extensions": ["outcomes"]})
             case "GET", ["v2", "models", model]:
-                return await self._metadata(self._routed(model))
+                return await self._metadata(self._switchboard.lane(model))
             case "GET", ["v2", "models", model, "ready"]:
-                return await self._ready(self._routed(model))
+                return await self._ready(self._switchboard.lane(model))
             case _, ["admin", "routes", *rest]:
                 self._check_admin(scope)
                 return await self._administer(method, rest, scope, receive)
@@ -150,7 +129,7 @@ class Gateway:
         self._check_caller(scope)
         body = await self._body(scope, receive)
         # From here to submit there is no await: the request is checked against the very route that answers it.
-        lane = self._routed(model)
+        lane = self._switchboard.lane(model)
         rows = parse(body, lane.route, self._settings.max_rows, time.time_ns() // 1000)
         _identify(rows, scope)
         ids, scores = await lane.submit(rows)
@@ -159,12 +138,12 @@ class Gateway:
     async def _outcomes(self, scope: Scope, receive: Receive, model: str) -> tuple[int, bytes]:
         self._check_caller(scope)
         body = await self._body(scope, receive)
-        lane = self._lanes.get(model)
+        lane = self._switchboard.find(model)
         if lane is None and (model.startswith(".") or not (self._settings.predictions_dir / model).is_dir()):
-            raise self._unknown(model)
+            self._switchboard.lane(model)
         binary = lane is not None and lane.route.kind == "binary"
         outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
-        receipt = await _off_loop(self._writer(model).outcomes.add, outcomes)
+        receipt = await _off_loop(self._switchboard.writer(model).outcomes.add, outcomes)
         return 200, _encode(receipt)
 
     async def _prediction(self, prediction_id: str) -> tuple[int, bytes]:
@@ -186,7 +165,7 @@ class Gateway:
     async def _administer(self, method: str, rest: list[str], scope: Scope, receive: Receive) -> tuple[int, bytes]:
         match method, rest:
             case "GET", []:
-                return 200, _encode({"routes": {model: lane.route for model, lane in self._lanes.items()}})
+                return 200, _encode({"routes": self._switchboard.routes()})
             case "PUT", [model]:
                 body = await self._body(scope, receive)
                 try:
@@ -194,66 +173,20 @@ class Gateway:
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise RequestError(400, f"the body is no route: {error}") from error
                 check_route(model, route)
-                return 200, _encode({"previous": await self._change(model, route)})
+                return 200, _encode({"previous": await _reachable(self._switchboard.change(model, route))})
             case "DELETE", [model]:
-                return 200, _encode({"previous": await self._change(model, None)})
+                return 200, _encode({"previous": await self._switchboard.change(model, None)})
         raise RequestError(
             405, f"{method} is not answered here; use GET /admin/routes, PUT or DELETE /admin/routes/{{m}}"
         )
 
-    async def _change(self, model: str, route: Route | None) -> Route | None:
-        """Replace or remove a model's route; return the one before once its requests are answered."""
-        async with self._changing:
-            old = self._lanes.get(model)
-            if old is not None and old.route == route:
-                return route
-            new = None if route is None else self._lane(route)
-            if new is not None:
-                await _reachable(new.scorer.check_ready())
-            kept = {name: lane.route for name, lane in self._lanes.items() if name != model}
-            try:
-                await asyncio.to_thread(
-                    save_routes, self._routes_file, kept | ({} if route is None else {model: route})
-                )
-            except OSError as error:
-                raise RequestError(
-                    503, f"{self._routes_file} cannot be written: {error}; no route was changed"
-                ) from error
-            # The switch: every request from now on is the new lane's.
-            if new is None:
-                self._lanes.pop(model, None)
-            else:
-                self._lanes[model] = new
-            if old is None:
-                return None
-            await old.drain()
-            old.close()
-            return old.route
-
-    def _lane(self, route: Route) -> Lane:
-        return Lane(route, self._writer(route.model), self._settings.max_queue_rows)
-
-    def _writer(self, model: str) -> LogWriter:
-        if model not in self._writers:
-            self._writers[model] = LogWriter(self._settings.predictions_dir / model)
-        return self._writers[model]
-
-    def _routed(self, model: str) -> Lane:
-        lane = self._lanes.get(model)
-        if lane is None:
-            raise self._unknown(model)
-        return lane
-
-    def _unknown(self, model: str) -> RequestError:
-        there = f"there are {sorted(self._lanes)}" if self._lanes else "no model is released yet"
-        return RequestError(404, f"there is no model {model!r}; {there}")
-
     def _asked_model(self, scope: Scope) -> str:
         if asked := parse_qs(scope["query_string"].decode("latin-1")).get("model"):
             return str(asked[0])
-        if len(self._lanes) == 1:
-            return next(iter(self._lanes))
-        raise RequestError(400, f"the request names no model; add ?model= with one of {sorted(self._lanes)}")
+        models = sorted(self._switchboard.routes())
+        if len(models) == 1:
+            return models[0]
+        raise RequestError(400, f"the request names no model; add ?model= with one of {models}")
 
     def _check_caller(self, scope: Scope) -> None:
         token = self._settings.gateway_token
@@ -292,13 +225,13 @@ class Gateway:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self.start()
+            self._switchboard.start()
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             raise
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.stop()
+        await self._switchboard.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
 

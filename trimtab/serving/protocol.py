@@ -6,37 +6,18 @@ Whatever is wrong is refused with 400, naming column, row, value and what would 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import chain
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from trimtab.errors import RequestError
 from trimtab.predictions.schema import id_text, microseconds
-from trimtab.serving.routes import Route, RouteFeature
+from trimtab.serving.columns import check_columns, check_datatype, shown
+from trimtab.serving.routes import Route
 
 T = TypeVar("T")
-_INT64 = 2**63
-_SHOWN = 60
-_NONE = type(None)
-
-_DATATYPES: Mapping[str, tuple[str, ...]] = {
-    "number": ("FP", "INT", "UINT"),
-    "integer": ("INT", "UINT", "FP"),
-    "category": ("BYTES",),
-    "boolean": ("BOOL",),
-}
-_MEANT: Mapping[str, str] = {
-    "number": "a finite number",
-    "integer": "a whole number of 64 bits",
-    "category": "a string",
-    "boolean": "true or false",
-}
-SCORER_DATATYPES: Mapping[str, str] = {"number": "FP64", "integer": "INT64", "category": "BYTES", "boolean": "BOOL"}
-"""The V2 datatype under which each type of feature is sent to a scorer."""
 
 
 class Rows(msgspec.Struct):
@@ -115,14 +96,10 @@ def parse_infer(body: bytes, route: Route, max_rows: int, now_us: int) -> Rows:
                 )
         return [(tensor.name, tensor.data) for tensor in request.inputs]
 
-    request = decode(_infer_decoder, body, lambda r: _check(route, columns_of(r), max_rows))
-    columns, n = _check(route, columns_of(request), max_rows)
-    for tensor, feature in ((t, f) for t in request.inputs for f in route.features if f.name == t.name):
-        if not tensor.datatype.startswith(_DATATYPES[feature.type]) and any(v is not None for v in tensor.data):
-            raise RequestError(
-                400,
-                f"column {tensor.name!r} has datatype {tensor.datatype!r}; it must be {SCORER_DATATYPES[feature.type]}",
-            )
+    request = decode(_infer_decoder, body, lambda r: check_columns(route, columns_of(r), max_rows))
+    columns, n = check_columns(route, columns_of(request), max_rows)
+    for tensor in request.inputs:
+        check_datatype(route, tensor.name, tensor.datatype, tensor.data)
     return Rows(columns, n, _event_times(request.parameters.get("event_time"), n, now_us), request.id)
 
 
@@ -134,8 +111,8 @@ def parse_invocation(body: bytes, route: Route, max_rows: int, now_us: int) -> R
     RequestError
         400 or 413.
     """
-    request = decode(_invocation_decoder, body, lambda r: _check(route, _invocation_columns(r), max_rows))
-    columns, n = _check(route, _invocation_columns(request), max_rows)
+    request = decode(_invocation_decoder, body, lambda r: check_columns(route, _invocation_columns(r), max_rows))
+    columns, n = check_columns(route, _invocation_columns(request), max_rows)
     return Rows(columns, n, _event_times(request.params.get("event_time"), n, now_us))
 
 
@@ -219,7 +196,7 @@ def parse_time(text: Any, where: str) -> int:
         return microseconds(datetime.fromisoformat(text))
     except (ValueError, TypeError, OverflowError) as error:
         raise RequestError(
-            400, f"{where} is {_shown(text)}; it must be an ISO 8601 time with a timezone, such as 2024-01-31T12:00:00Z"
+            400, f"{where} is {shown(text)}; it must be an ISO 8601 time with a timezone, such as 2024-01-31T12:00:00Z"
         ) from error
 
 
@@ -257,111 +234,5 @@ def _invocation_columns(request: _Invocation) -> list[tuple[str, list[Any]]]:
     return [(name, [record[name] for record in records]) for name in names]
 
 
-def _check(route: Route, given: list[tuple[str, list[Any]]], max_rows: int) -> tuple[list[list[Any]], int]:
-    """The columns in the order of the features, and the number of rows."""
-    by_name = dict(given)
-    names = [feature.name for feature in route.features]
-    if not given or all(not values for values in by_name.values()):
-        raise RequestError(400, f"the request holds no rows; it must hold at least one, with the columns {names}")
-    if len(by_name) != len(given):
-        twice = sorted({name for name, _ in given if sum(name == other for other, _ in given) > 1})
-        raise RequestError(400, f"columns {twice} are there more than once; each must be there once")
-    if by_name.keys() != set(names):
-        missing = [name for name in names if name not in by_name]
-        extra = [name for name in by_name if name not in names]
-        problem = " and ".join(
-            text
-            for text, odd in ((f"lacks columns {missing}", missing), (f"has unknown columns {extra}", extra))
-            if odd
-        )
-        raise RequestError(400, f"the request {problem}; model {route.model!r} takes exactly {names}")
-    columns = [by_name[name] for name in names]
-    n = len(columns[0])
-    for name, values in zip(names, columns, strict=True):
-        if len(values) != n:
-            raise RequestError(
-                400, f"column {name!r} has {len(values)} rows, {names[0]!r} has {n}; all must have as many"
-            )
-    if n > max_rows:
-        raise RequestError(413, f"the request has {n} rows; at most {max_rows} are taken at once: send several")
-    return [_check_column(feature, values) for feature, values in zip(route.features, columns, strict=True)], n
-
-
-def _check_column(feature: RouteFeature, values: list[Any]) -> list[Any]:
-    """The values, if they are what the feature takes; refused otherwise."""
-    types = set(map(type, values))
-    if _NONE in types:
-        types.discard(_NONE)
-        if not feature.nullable:
-            _refuse(feature, values)
-    if feature.type == "category":
-        sound = types <= {str}
-    elif feature.type == "boolean":
-        sound = types <= {bool}
-    elif types <= {int, float}:
-        sound = all(_is_sound(feature, value) for value in values) if len(values) == 1 else _all_sound(feature, values)
-        if sound and feature.type == "integer" and float in types:
-            return [None if value is None else int(value) for value in values]
-    else:
-        sound = False
-    if not sound:
-        _refuse(feature, values)
-    return values
-
-
-def _all_sound(feature: RouteFeature, values: list[Any]) -> bool:
-    """As `_is_sound` of each, faster: a sum is finite only if all that it adds is."""
-    if feature.type == "number":
-        try:
-            if math.isfinite(sum(value for value in values if value is not None)):
-                return True
-        except OverflowError:
-            pass
-    return all(_is_sound(feature, value) for value in values)
-
-
-def _is_sound(feature: RouteFeature, value: Any) -> bool:
-    if value is None:
-        return feature.nullable
-    kind = type(value)
-    if feature.type == "category":
-        return kind is str
-    if feature.type == "boolean":
-        return kind is bool
-    if kind is not int and kind is not float:
-        return False
-    try:
-        if not math.isfinite(value):
-            return False
-    except OverflowError:  # a whole number beyond all floats
-        return False
-    return feature.type == "number" or (-_INT64 <= value < _INT64 and value == int(value))
-
-
-def _refuse(feature: RouteFeature, values: list[Any]) -> NoReturn:
-    row = next(row for row, value in enumerate(values) if not _is_sound(feature, value))
-    null = " or null" if feature.nullable else ", and not null"
-    raise RequestError(
-        400,
-        f"column {feature.name!r}, row {row}: the value is {_shown(values[row])}; "
-        f"it must be {_MEANT[feature.type]}{null}",
-    )
-
-
 def _labels(route: Route, scores: Sequence[float]) -> list[int]:
     return [int(score >= route.decision_threshold) for score in scores]
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def join_columns(requests: Sequence[Rows]) -> list[list[Any]]:
-    """The columns of several requests, one after the other."""
-    if len(requests) == 1:
-        return requests[0].columns
-    return [list(chain.from_iterable(parts)) for parts in zip(*(rows.columns for rows in requests), strict=True)]

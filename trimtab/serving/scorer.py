@@ -15,7 +15,7 @@ import httptools
 import msgspec
 
 from trimtab.errors import ServiceUnavailableError
-from trimtab.serving.protocol import SCORER_DATATYPES
+from trimtab.serving.columns import SCORER_DATATYPES
 from trimtab.serving.routes import Route
 
 TIMEOUT_S = 30.0

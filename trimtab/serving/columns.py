@@ -1,0 +1,145 @@
+"""Whether columns are what a route's features take, and the words for what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from trimtab.errors import RequestError
+from trimtab.serving.routes import Route, RouteFeature
+
+_INT64 = 2**63
+_SHOWN = 60
+_NONE = type(None)
+
+_DATATYPES: Mapping[str, tuple[str, ...]] = {
+    "number": ("FP", "INT", "UINT"),
+    "integer": ("INT", "UINT", "FP"),
+    "category": ("BYTES",),
+    "boolean": ("BOOL",),
+}
+_MEANT: Mapping[str, str] = {
+    "number": "a finite number",
+    "integer": "a whole number of 64 bits",
+    "category": "a string",
+    "boolean": "true or false",
+}
+SCORER_DATATYPES: Mapping[str, str] = {"number": "FP64", "integer": "INT64", "category": "BYTES", "boolean": "BOOL"}
+"""The V2 datatype under which each type of feature is sent to a scorer."""
+
+
+def check_columns(route: Route, given: list[tuple[str, list[Any]]], max_rows: int) -> tuple[list[list[Any]], int]:
+    """The columns in the order of the features, and the number of rows.
+
+    Raises
+    ------
+    RequestError
+        400 or 413, naming column, row, value and what would be right.
+    """
+    by_name = dict(given)
+    names = [feature.name for feature in route.features]
+    if not given or all(not values for values in by_name.values()):
+        raise RequestError(400, f"the request holds no rows; it must hold at least one, with the columns {names}")
+    if len(by_name) != len(given):
+        twice = sorted({name for name, _ in given if sum(name == other for other, _ in given) > 1})
+        raise RequestError(400, f"columns {twice} are there more than once; each must be there once")
+    if by_name.keys() != set(names):
+        missing = [name for name in names if name not in by_name]
+        extra = [name for name in by_name if name not in names]
+        problem = " and ".join(
+            text
+            for text, odd in ((f"lacks columns {missing}", missing), (f"has unknown columns {extra}", extra))
+            if odd
+        )
+        raise RequestError(400, f"the request {problem}; model {route.model!r} takes exactly {names}")
+    columns = [by_name[name] for name in names]
+    n = len(columns[0])
+    for name, values in zip(names, columns, strict=True):
+        if len(values) != n:
+            raise RequestError(
+                400, f"column {name!r} has {len(values)} rows, {names[0]!r} has {n}; all must have as many"
+            )
+    if n > max_rows:
+        raise RequestError(413, f"the request has {n} rows; at most {max_rows} are taken at once: send several")
+    return [_check_column(feature, values) for feature, values in zip(route.features, columns, strict=True)], n
+
+
+def _check_column(feature: RouteFeature, values: list[Any]) -> list[Any]:
+    """The values, if they are what the feature takes; refused otherwise."""
+    types = set(map(type, values))
+    if _NONE in types:
+        types.discard(_NONE)
+        if not feature.nullable:
+            _refuse(feature, values)
+    if feature.type == "category":
+        sound = types <= {str}
+    elif feature.type == "boolean":
+        sound = types <= {bool}
+    elif types <= {int, float}:
+        sound = all(_is_sound(feature, value) for value in values) if len(values) == 1 else _all_sound(feature, values)
+        if sound and feature.type == "integer" and float in types:
+            return [None if value is None else int(value) for value in values]
+    else:
+        sound = False
+    if not sound:
+        _refuse(feature, values)
+    return values
+
+
+def _all_sound(feature: RouteFeature, values: list[Any]) -> bool:
+    """As `_is_sound` of each, faster: a sum is finite only if all that it adds is."""
+    if feature.type == "number":
+        try:
+            if math.isfinite(sum(value for value in values if value is not None)):
+                return True
+        except OverflowError:
+            pass
+    return all(_is_sound(feature, value) for value in values)
+
+
+def _is_sound(feature: RouteFeature, value: Any) -> bool:
+    if value is None:
+        return feature.nullable
+    kind = type(value)
+    if feature.type == "category":
+        return kind is str
+    if feature.type == "boolean":
+        return kind is bool
+    if kind is not int and kind is not float:
+        return False
+    try:
+        if not math.isfinite(value):
+            return False
+    except OverflowError:  # a whole number beyond all floats
+        return False
+    return feature.type == "number" or (-_INT64 <= value < _INT64 and value == int(value))
+
+
+def _refuse(feature: RouteFeature, values: list[Any]) -> NoReturn:
+    row = next(row for row, value in enumerate(values) if not _is_sound(feature, value))
+    null = " or null" if feature.nullable else ", and not null"
+    raise RequestError(
+        400,
+        f"column {feature.name!r}, row {row}: the value is {shown(values[row])}; "
+        f"it must be {_MEANT[feature.type]}{null}",
+    )
+
+
+def check_datatype(route: Route, name: str, datatype: str, values: Sequence[Any]) -> None:
+    """Refuse a V2 tensor whose datatype is not one of its feature's, unless it holds nulls only."""
+    feature = next(feature for feature in route.features if feature.name == name)
+    if not datatype.startswith(_DATATYPES[feature.type]) and any(value is not None for value in values):
+        raise RequestError(
+            400, f"column {name!r} has datatype {datatype!r}; it must be {SCORER_DATATYPES[feature.type]}"
+        )
+
+
+def shown(value: Any) -> str:
+    """A value as JSON, for a message; cut if it is long."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

@@ -1,0 +1,114 @@
+"""Which lane answers for which model, and how that changes: at once, without a failed request, and kept on disk."""
+
+from __future__ import annotations
+
+import asyncio
+
+from trimtab.errors import RequestError
+from trimtab.serving.batching import Lane, LogWriter
+from trimtab.serving.routes import Route, load_routes, save_routes
+from trimtab.settings import Settings
+
+
+class Switchboard:
+    """The lanes by model. One event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._routes_file = settings.home / "routes.json"
+        self._lanes: dict[str, Lane] = {}
+        self._writers: dict[str, LogWriter] = {}
+        self._changing = asyncio.Lock()
+
+    def start(self) -> None:
+        """Take up the routes that were kept.
+
+        Raises
+        ------
+        SpecError
+            If the file of routes is damaged.
+        """
+        for model, route in load_routes(self._routes_file).items():
+            self._lanes[model] = self._new_lane(route)
+
+    async def stop(self) -> None:
+        """Answer what is under way, then close scorers and logs."""
+        for lane in self._lanes.values():
+            await lane.drain()
+            lane.close()
+        for writer in self._writers.values():
+            await asyncio.to_thread(writer.close)
+
+    def routes(self) -> dict[str, Route]:
+        """The routes by model."""
+        return {model: lane.route for model, lane in self._lanes.items()}
+
+    def find(self, model: str) -> Lane | None:
+        """The model's lane, if it has one."""
+        return self._lanes.get(model)
+
+    def lane(self, model: str) -> Lane:
+        """The model's lane.
+
+        Raises
+        ------
+        RequestError
+            404, naming the models that there are.
+        """
+        lane = self._lanes.get(model)
+        if lane is None:
+            there = f"there are {sorted(self._lanes)}" if self._lanes else "no model is released yet"
+            raise RequestError(404, f"there is no model {model!r}; {there}")
+        return lane
+
+    def writer(self, model: str) -> LogWriter:
+        """The model's log and outcomes."""
+        if model not in self._writers:
+            self._writers[model] = LogWriter(self._settings.predictions_dir / model)
+        return self._writers[model]
+
+    async def change(self, model: str, route: Route | None) -> Route | None:
+        """Replace or (None) remove a model's route.
+
+        Returns
+        -------
+        Route or None
+            The route before, once its last request is answered.
+
+        Raises
+        ------
+        ServiceUnavailableError
+            If the new route's scorer is not ready; nothing changed.
+        RequestError
+            503 if the routes cannot be kept; nothing changed.
+        """
+        async with self._changing:
+            old = self._lanes.get(model)
+            if old is not None and old.route == route:
+                return route
+            new = None if route is None else self._new_lane(route)
+            if new is not None:
+                await new.scorer.check_ready()
+            await self._keep(model, route)
+            # The switch: every request from now on is the new lane's.
+            if new is None:
+                self._lanes.pop(model, None)
+            else:
+                self._lanes[model] = new
+            if old is None:
+                return None
+            await old.drain()
+            old.close()
+            return old.route
+
+    async def _keep(self, model: str, route: Route | None) -> None:
+        kept = {name: known for name, known in self.routes().items() if name != model}
+        if route is not None:
+            kept[model] = route
+        try:
+            await asyncio.to_thread(save_routes, self._routes_file, kept)
+        except OSError as error:
+            raise RequestError(503, f"{self._routes_file} cannot be written: {error}; no route was changed") from error
+
+    def _new_lane(self, route: Route) -> Lane:
+        return Lane(route, self.writer(route.model), self._settings.max_queue_rows)
