@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,9 +18,9 @@ import pytest
 
 from trimtab.errors import ServiceUnavailableError
 from trimtab.services import Service, Supervisor
-from trimtab.services.definitions import answers, settle_ports
+from trimtab.services.definitions import answers, prefect_server, settle_ports
 from trimtab.services.processes import members
-from trimtab.settings import Settings
+from trimtab.settings import Settings, connect
 
 # It starts a grandchild in a session of its own, as Prefect's worker does with flow runs.
 PARENT = (
@@ -141,6 +142,48 @@ def test_services_of_other_machines_are_not_started_here(tmp_path: Path) -> None
     settings = settle_ports(Settings.from_env(env), str)
     assert settings.prefect_url == "https://prefect.bank.example"
     assert [service.name for service in stack_services(settings)] == ["mlflow", "gateway", "reports", "worker"]
+
+
+def test_a_run_that_was_cut_off_with_its_stack_is_marked_as_crashed_by_the_next_one(tmp_path: Path) -> None:
+    """A run that stays Running for ever would hold its model's one slot."""
+
+    def prefect_and_a_worker(settings: Settings, _: str) -> list[Service]:
+        idle = (sys.executable, "-c", "import time; time.sleep(600)")
+        return [prefect_server(settings), Service("worker", "worker", idle, "", lambda: True, needs=("prefect",))]
+
+    def api(stack: Supervisor, method: str, path: str, body: object = None) -> dict[str, Any]:
+        url = f"{stack.settings.prefect_api_url}{path}"
+        return httpx.request(method, url, json=body, timeout=30).raise_for_status().json()
+
+    with Supervisor(settings_for(tmp_path), str, prefect_and_a_worker) as first:
+        api(first, "POST", "/work_pools/", {"name": "trimtab", "type": "process"})
+        flow = api(first, "POST", "/flows/", {"name": "retrain"})
+        wanted = {"name": "loan", "flow_id": flow["id"], "work_pool_name": "trimtab"}
+        deployment = api(first, "POST", "/deployments/", wanted)
+        run = api(first, "POST", f"/deployments/{deployment['id']}/create_flow_run", {})
+        api(first, "POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    said: list[str] = []
+    with Supervisor(settings_for(tmp_path), said.append, prefect_and_a_worker) as second:
+        assert api(second, "GET", f"/flow_runs/{run['id']}")["state_type"] == "CRASHED"
+    assert any(f"flow run {run['name']} was cut off" in line for line in said)
+
+
+def test_connect_points_prefect_and_mlflow_at_the_stack_of_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where a stack is up, and only what the environment does not say itself."""
+    for name in ("TRIMTAB_PREFECT_URL", "TRIMTAB_MLFLOW_URL", "PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path))
+    # What connect sets is taken away again.
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    connect()
+    assert "PREFECT_API_URL" not in os.environ
+    with Supervisor(settings_for(tmp_path), str, small_stack) as supervisor:
+        os.environ["MLFLOW_TRACKING_URI"] = "http://elsewhere"
+        connect()
+        assert os.environ["PREFECT_API_URL"] == supervisor.settings.prefect_api_url
+        assert os.environ["MLFLOW_TRACKING_URI"] == "http://elsewhere"
 
 
 def test_trimtab_up_serves_until_interrupted_and_leaves_no_process(tmp_path: Path) -> None:

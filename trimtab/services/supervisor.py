@@ -105,6 +105,7 @@ class Supervisor:
             self._start_all()
             self._write_services_file()
             if (self.settings.home / "routes.json").is_file():
+                self._say("starting what was released before")
                 self._tell_releases("restore")
             self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             self._watcher.start()
