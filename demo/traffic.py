@@ -91,7 +91,7 @@ class Traffic:
 
     async def __aexit__(self, *_: object) -> None:
         for connection in self._connections:
-            connection.close()
+            await connection.close()
 
     async def step(self, step: Step) -> None:
         """Tell the step's outcomes and ask about its flights, side by side; returns when all are answered.
@@ -159,6 +159,7 @@ class _Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[tuple[int, bytes]] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body = b""
+        self._closed = asyncio.Event()
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
         if self._transport is None or self._transport.is_closing():
@@ -171,15 +172,17 @@ class _Connection(asyncio.Protocol):
         finally:
             timeout.cancel()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+            await self._closed.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
         self._fail(ConnectionResetError(f"the connection was closed{f': {exc}' if exc else ''}"))
 
     def data_received(self, data: bytes) -> None:
