@@ -1,5 +1,5 @@
 """When, where and for which model.
 
-plan.py (specs → deployments, schedules, automations; pure) · apply.py (make the Prefect server match) · runs.py (start
-a deployment's run and follow it) · models/<name>/ (one folder a model: spec.py and its code)
+plan.py (specs → deployments, schedules, automations; pure) · form.py (their parameters, for people) · apply.py (make
+the Prefect server match) · runs.py (start a run and follow it) · models/<name>/ (a model: spec.py and its code)
 """

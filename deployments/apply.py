@@ -6,7 +6,6 @@ more is removed. A schedule or automation that someone has paused by hand stays 
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from griffe import Docstring, DocstringSectionKind
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
@@ -26,10 +24,10 @@ from prefect.events import RunDeployment
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
-from deployments.plan import MARK, PARAMETERS, Plan, PlannedAutomation, PlannedDeployment, plan
+from deployments.form import form
+from deployments.plan import MARK, Plan, PlannedAutomation, PlannedDeployment, plan
 from trimtab.errors import ServiceUnavailableError, TrimtabError
 from trimtab.settings import Settings
 from trimtab.spec import load_models
@@ -184,29 +182,6 @@ def _stated(known: DeploymentResponse) -> dict[str, Any]:
         "concurrency_limit": limit,
         "concurrency_options": options and options.collision_strategy,
         "work_pool_name": known.work_pool_name,
-    }
-
-
-def form(planned: PlannedDeployment) -> dict[str, Any]:
-    """JSON schema of a deployment's parameters: from the flow's signature, its numpydoc, and what is fixed."""
-    module_name, function_name = planned.entrypoint.rsplit(".", 1)
-    function = getattr(importlib.import_module(module_name), function_name).fn
-    schema = parameter_schema(function).model_dump_for_openapi()
-    for name, text in {**PARAMETERS, **_descriptions(function.__doc__ or "")}.items():
-        if name in schema["properties"]:
-            schema["properties"][name]["description"] = text
-    for name in planned.fixed:
-        schema["properties"][name]["enum"] = [planned.parameters[name]]
-    return schema
-
-
-def _descriptions(docstring: str) -> dict[str, str]:
-    sections = Docstring(docstring).parse("numpy", warnings=False)
-    return {
-        parameter.name: " ".join(parameter.description.split())
-        for section in sections
-        if section.kind is DocstringSectionKind.parameters
-        for parameter in section.value
     }
 
 

@@ -16,7 +16,8 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events import Event
 from prefect.events.schemas.automations import AutomationCore
 
-from deployments.apply import apply, form, prefect_client
+from deployments.apply import apply, prefect_client
+from deployments.form import form
 from deployments.plan import plan
 from trimtab.errors import ServiceUnavailableError, SpecError
 from trimtab.services import Supervisor

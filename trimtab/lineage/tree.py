@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from trimtab.ledger import Ledger
+from trimtab.lineage.words import against, interval, number, said
 from trimtab.predictions import Outcomes, find_prediction
 from trimtab.records import (
     Candidate,
@@ -17,7 +17,6 @@ from trimtab.records import (
     Decision,
     Evaluation,
     Image,
-    Metric,
     Record,
     Release,
     Ruling,
@@ -82,15 +81,15 @@ def trace(ledger: Ledger, model: str, prediction: Mapping[str, Any], outcomes: t
     """
     own = {"prediction_id", "request_id", "version", "release_id", "event_time", "logged_at", "caller", "score"}
     identity = str(prediction["prediction_id"])
-    features = ", ".join(f"{name}={_value(value)}" for name, value in prediction.items() if name not in own)
+    features = ", ".join(f"{name}={said(value)}" for name, value in prediction.items() if name not in own)
     release = ledger.find(Release, str(prediction["release_id"]))
     sealed = next((s for s in ledger.records(Segment, model) if s.first_id <= identity <= s.last_id), None)
     facts = [
         ("model", model),
-        ("happened", _value(prediction["event_time"])),
-        ("logged", _value(prediction["logged_at"])),
+        ("happened", said(prediction["event_time"])),
+        ("logged", said(prediction["logged_at"])),
         ("inputs", features),
-        ("score", _value(prediction["score"])),
+        ("score", said(prediction["score"])),
         ("outcome", "; ".join(outcomes) or "not known yet"),
         ("request", str(prediction.get("request_id") or "without an id")),
         ("caller", str(prediction.get("caller") or "did not say who it is")),
@@ -116,7 +115,7 @@ def trace_logged(ledger: Ledger, predictions_dir: Path, prediction_id: str) -> N
     """
     model, prediction = find_prediction(predictions_dir, prediction_id)
     outcomes = tuple(
-        f"{each['value']:g}{' (a correction)' if each['correction'] else ''}, known at {_value(each['observed_at'])}"
+        f"{each['value']:g}{' (a correction)' if each['correction'] else ''}, known at {said(each['observed_at'])}"
         for each in Outcomes(predictions_dir / model).history(prediction_id)
     )
     return trace(ledger, model, prediction, outcomes)
@@ -131,7 +130,7 @@ def _release(ledger: Ledger, release: Release) -> Node:
     same = release.artifact_digest == candidate.artifact_digest == image.artifact_digest
     note = ", the one that was trained" if same else f"; NOT the one that was trained, {candidate.artifact_digest}"
     facts = (
-        ("since", _value(release.since)),
+        ("since", said(release.since)),
         ("runs as", f"{release.runtime} at {release.endpoint}"),
         (
             "artifact",
@@ -160,7 +159,7 @@ def _decision(ledger: Ledger, decision: Decision, candidate: Candidate) -> Node:
     gates = tuple(
         (
             f"gate {gate.gate}",
-            f"{'passed' if gate.passed else 'failed'}: {_against(gate.value, gate.threshold)}{gate.reason}",
+            f"{'passed' if gate.passed else 'failed'}: {against(gate.value, gate.threshold)}{gate.reason}",
         )
         for gate in decision.gates
         if gate.candidate_id in (candidate.id, "")
@@ -178,12 +177,12 @@ def _decision(ledger: Ledger, decision: Decision, candidate: Candidate) -> Node:
 
 
 def _evaluation(ledger: Ledger, evaluation: Evaluation, candidate: Candidate) -> Node:
-    own = [(f"its {name}", _metric(metric)) for name, metric in evaluation.scores.get(candidate.id, {}).items()]
+    own = [(f"its {name}", interval(metric)) for name, metric in evaluation.scores.get(candidate.id, {}).items()]
     champion = evaluation.scores.get(evaluation.champion_id or "", {})
     if evaluation.champion_id != candidate.id:
-        own += [(f"champion's {name}", _metric(metric)) for name, metric in champion.items()]
+        own += [(f"champion's {name}", interval(metric)) for name, metric in champion.items()]
         own += [
-            (f"{name}, less the champion's", _metric(metric))
+            (f"{name}, less the champion's", interval(metric))
             for name, metric in evaluation.differences.get(candidate.id, {}).items()
         ]
     snapshot = _snapshot(ledger, _get(ledger, Snapshot, evaluation.snapshot_id), "on")
@@ -192,7 +191,7 @@ def _evaluation(ledger: Ledger, evaluation: Evaluation, candidate: Candidate) ->
 
 def _candidate(ledger: Ledger, candidate: Candidate) -> Node:
     facts = (
-        ("trained", f"{_value(candidate.trained_at)}, seed {candidate.seed}"),
+        ("trained", f"{said(candidate.trained_at)}, seed {candidate.seed}"),
         ("MLflow run", candidate.run_id),
         ("artifact", f"{candidate.artifact_digest} ({candidate.artifact_format}: {candidate.format_reason})"),
         ("environment", candidate.environment_digest),
@@ -203,7 +202,7 @@ def _candidate(ledger: Ledger, candidate: Candidate) -> Node:
 
 def _snapshot(ledger: Ledger, snapshot: Snapshot, because: str) -> Node:
     facts = (
-        ("events", f"{_value(snapshot.start)} to {_value(snapshot.end)}, as known at {_value(snapshot.as_of)}"),
+        ("events", f"{said(snapshot.start)} to {said(snapshot.end)}, as known at {said(snapshot.as_of)}"),
         ("digest", snapshot.digest),
         ("from", snapshot.source),
         ("file", snapshot.uri),
@@ -238,7 +237,7 @@ def _history(ledger: Ledger, release: Release) -> Iterator[Node]:
 
 def _cause(ledger: Ledger, cause: Cause) -> Node:
     facts = (
-        ("as of", _value(cause.as_of)),
+        ("as of", said(cause.as_of)),
         ("asked for by", cause.requested_by or "nobody by name"),
         ("on record", _recorded(ledger, cause)),
     )
@@ -251,13 +250,13 @@ def _ruling(ledger: Ledger, ruling: Ruling) -> Node:
     signals = tuple(
         (
             f"{signal.name}{' (breached)' if signal.breached else ''}",
-            f"{_number(signal.value)} against {_number(signal.threshold)} on {signal.rows:,} rows",
+            f"{number(signal.value)} against {number(signal.threshold)} on {signal.rows:,} rows",
         )
         for signal in ruling.signals
         if signal.breached
     )
     facts = (
-        ("window", f"{_value(ruling.start)} to {_value(ruling.end)}"),
+        ("window", f"{said(ruling.start)} to {said(ruling.end)}"),
         ("reason", ruling.reason),
         *signals,
         ("policy", ruling.policy_digest),
@@ -266,7 +265,7 @@ def _ruling(ledger: Ledger, ruling: Ruling) -> Node:
     return Node(
         ruling.id,
         "ruling",
-        f"ruling {ruling.action} as of {_value(ruling.as_of)}",
+        f"ruling {ruling.action} as of {said(ruling.as_of)}",
         facts,
         "asked for by",
         (_earlier(_get(ledger, Release, ruling.release_id), "on"),),
@@ -275,7 +274,7 @@ def _ruling(ledger: Ledger, ruling: Ruling) -> Node:
 
 def _earlier(release: Release, because: str) -> Node:
     """A release in short: its own dossiers hold the rest."""
-    facts = (("since", _value(release.since)), ("artifact", release.artifact_digest))
+    facts = (("since", said(release.since)), ("artifact", release.artifact_digest))
     return Node(release.id, "release", f"release of version {release.version}", facts, because)
 
 
@@ -288,26 +287,4 @@ def _get(ledger: Ledger, kind: type[R], record_id: str) -> R:
 def _recorded(ledger: Ledger, record: Record) -> str:
     entry = ledger.get(record.id)
     run = f", flow run {entry.flow_run_id}" if entry.flow_run_id else ""
-    return f"entry {entry.sequence} of the ledger, {_value(entry.recorded_at)}{run}"
-
-
-def _metric(metric: Metric) -> str:
-    return f"{metric.value:.4f} (95 % interval {metric.low:.4f} to {metric.high:.4f}, {metric.rows:,} rows)"
-
-
-def _against(value: float | None, threshold: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{_number(value)}; " if threshold is None else f"{_number(value)} against {_number(threshold)}; "
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value.utcoffset() is not None else f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "missing" if value is None else str(value)
+    return f"entry {entry.sequence} of the ledger, {said(entry.recorded_at)}{run}"

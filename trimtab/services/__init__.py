@@ -1,7 +1,8 @@
 """The services of a stack on one machine: Prefect, MLflow, the gateway, a worker, and the reports' page.
 
-definitions.py says what each is and when it is ready; processes.py starts and ends process trees; supervisor.py keeps
-them running together. ``trimtab up`` and the demo use :class:`Supervisor`.
+definitions.py (what each is, and when it is ready) · processes.py (process trees, started and ended whole) · state.py
+(what a stack says about itself in its home) · prefect_api.py (what is asked of Prefect) · supervisor.py (keeps all
+running together). ``trimtab up`` and the demo use :class:`Supervisor`.
 """
 
 from trimtab.services.definitions import Service, environment, stack_services

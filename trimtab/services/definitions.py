@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 import socket
 import sys
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from trimtab.services.prefect_api import is_local, worker_is_online
 from trimtab.settings import QUIET_ENVIRONMENT, Settings
 
 _PREFECT_SERVER: Mapping[str, str] = {
@@ -104,33 +104,12 @@ def settle_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
     return dataclasses.replace(settings, **urls)  # type: ignore[arg-type]
 
 
-def is_local(url: str) -> bool:
-    """Whether the address is this machine's own, so that the service is ours to start."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback or ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
 def answers(url: str) -> bool:
     """Whether a GET of the address succeeds."""
     try:
         return httpx.get(url, timeout=3, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-def worker_is_online(settings: Settings, worker: str) -> bool:
-    """Whether Prefect has seen the worker of that name in the work pool."""
-    address = f"{settings.prefect_api_url}/work_pools/{settings.work_pool}/workers/filter"
-    try:
-        found = httpx.post(address, json={}, timeout=3, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return found.is_success and any(each["name"] == worker and each["status"] == "ONLINE" for each in found.json())
 
 
 def stack_services(settings: Settings, worker: str = "trimtab") -> list[Service]:

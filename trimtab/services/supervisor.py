@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -14,16 +12,14 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, Any, Self
-
-import httpx
+from typing import IO, Self
 
 from trimtab.errors import ServiceUnavailableError
-from trimtab.services import processes
-from trimtab.services.definitions import Service, environment, is_local, settle_ports, stack_services
+from trimtab.services import processes, state
+from trimtab.services.definitions import Service, environment, settle_ports, stack_services
+from trimtab.services.prefect_api import close_interrupted_runs
 from trimtab.settings import Settings
 
 _POLL_S = 0.2
@@ -96,7 +92,8 @@ class Supervisor:
         Settings
             With the addresses that the services really have; also on file for other processes.
         """
-        self._take_home()
+        self._lock = state.take_home(self.settings)
+        self._stopping.clear()
         try:
             self._end_dead_stack()
             self.settings = settle_ports(self.settings, self._say)
@@ -148,23 +145,8 @@ class Supervisor:
         """Process id of each running service, by name."""
         return {name: running.process.pid for name, running in self._running.items()}
 
-    def _take_home(self) -> None:
-        self.settings.home.mkdir(parents=True, exist_ok=True)
-        lock = (self.settings.home / "up.lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            owner = _stated(self.settings).get("pid", "unknown")
-            raise ServiceUnavailableError(
-                f"a stack is already up in {self.settings.home} (process {owner}); "
-                "stop it with Ctrl-C, or set TRIMTAB_HOME to another folder"
-            ) from error
-        self._lock = lock
-        self._stopping.clear()
-
     def _end_dead_stack(self) -> None:
-        stated = _stated(self.settings)
+        stated = state.stated(self.settings)
         if not stated:
             return
         left = processes.members(str(stated.get("stack", "")))
@@ -181,7 +163,7 @@ class Supervisor:
         while waiting or len(ready) < len(self._running):
             for service in [each for each in waiting if ready.issuperset(each.needs)]:
                 if service.name == "worker":
-                    self._close_interrupted_runs()
+                    close_interrupted_runs(self.settings, self._say)
                 self._launch(service)
                 waiting.remove(service)
             for name, running in self._running.items():
@@ -251,38 +233,7 @@ class Supervisor:
             self._write_services_file()
 
     def _write_services_file(self) -> None:
-        kept = {
-            key.removeprefix("TRIMTAB_").lower(): value
-            for key, value in self.settings.as_env().items()
-            if key not in ("TRIMTAB_HOME", "TRIMTAB_GATEWAY_TOKEN")
-        }
-        state = {
-            **kept,
-            "pid": os.getpid(),
-            "stack": self._stack,
-            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "processes": self.process_ids(),
-        }
-        draft = self.settings.services_file.with_suffix(".draft")
-        draft.write_text(json.dumps(state, indent=2) + "\n")
-        draft.replace(self.settings.services_file)
-
-    def _close_interrupted_runs(self) -> None:
-        """Mark as crashed the runs that a stopped stack left half-way, so that they hold no concurrency slot."""
-        if not is_local(self.settings.prefect_url):
-            return
-        with httpx.Client(base_url=self.settings.prefect_api_url, timeout=30, trust_env=False) as api:
-            left = api.post(
-                "/flow_runs/filter",
-                json={
-                    "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
-                    "work_pools": {"name": {"any_": [self.settings.work_pool]}},
-                },
-            ).raise_for_status()
-            for run in left.json():
-                state = {"type": "CRASHED", "message": "the stack was stopped while this ran; run it again"}
-                api.post(f"/flow_runs/{run['id']}/set_state", json={"state": state, "force": True}).raise_for_status()
-                self._say(f"flow run {run['name']} was cut off when the stack stopped: marked as crashed")
+        state.write(self.settings, self._stack, self.process_ids())
 
 
 @contextmanager
@@ -310,13 +261,6 @@ def _deaf_to_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stated(settings: Settings) -> dict[str, Any]:
-    try:
-        return dict(json.loads(settings.services_file.read_text()))
-    except (FileNotFoundError, ValueError):
-        return {}
 
 
 def _tail(log: Path, lines: int = 15) -> str:
