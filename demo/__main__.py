@@ -18,6 +18,7 @@ from trimtab.settings import Settings, quiet_telemetry
 ROOT = Path(__file__).parents[1]
 ALL_WEEKS, QUICK_WEEKS = 44, 9
 MODEL = "flight-delay"
+INTERRUPTED = 130
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -45,21 +46,23 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run the demo; an error is told in a line, and the exit status is 1."""
+    """Run the demo. The exit status is 1 after an error, which is told, and 130 after a Ctrl-C before the end."""
     quiet_telemetry()
     options, screen, stopwatch = arguments(), Screen(), Stopwatch()
     from trimtab.services import Supervisor, stop_on_signals
 
+    finished = False
     with stop_on_signals():
         try:
+            clean_home(options.home.absolute())
             settings = _settings(options)
-            clean_home(settings.home)
             screen.title("Services")
             with stopwatch.stage("start of the services"):
                 supervisor = Supervisor(settings, screen.say)
                 settings = supervisor.start()
             try:
                 _act(options, settings, screen, stopwatch)
+                finished = True
                 if not options.exit:
                     screen.say("\nAll stays up until Ctrl-C.", "bold")
                     supervisor.wait()
@@ -67,7 +70,7 @@ def main() -> int:
                 supervisor.stop()
         except KeyboardInterrupt:
             screen.say("stopped")
-            return 0
+            return 0 if finished else INTERRUPTED
         except TrimtabError as error:
             screen.say(f"\nthe demo failed: {error}", "red")
             return 1

@@ -31,7 +31,7 @@ def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end:
     Parameters
     ----------
     flights
-        Of [start, end).
+        From ``start`` on; those after ``end`` are scored by the last model.
     first
         Scores of the model that serves from ``start`` until the first retraining, of shape (rows,).
 
@@ -41,8 +41,9 @@ def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end:
         Scores of shape (rows,), and the number of retrainings.
     """
     scores, retrains = first.copy(), 0
-    for month, until in _months(start, end):
-        low, high = np.searchsorted(flights.event_time, [microseconds(month), microseconds(until)], side="left")
+    months = list(_months(start, end))
+    edges = np.searchsorted(flights.event_time, [microseconds(month) for month in months], side="left")
+    for month, low, high in zip(months, edges, [*edges[1:], len(scores)], strict=True):
         if high > low:
             scores[low:high] = _train(flights.model, month, flights.table.slice(low, high - low))
             retrains += 1
@@ -73,13 +74,12 @@ def _train(model: Model, as_of: datetime, rows: pa.Table) -> np.ndarray:
     return estimator_scorer(estimator, spec.target.kind)(encode(_columns(model, rows)))
 
 
-def _months(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Each first of a month after ``start``, and the next (or ``end``)."""
+def _months(start: datetime, end: datetime) -> Iterator[datetime]:
+    """Each first of a month after ``start`` and before ``end``."""
     first = _next_month(start)
     while first < end:
-        following = _next_month(first)
-        yield first, min(following, end)
-        first = following
+        yield first
+        first = _next_month(first)
 
 
 def _next_month(moment: datetime) -> datetime:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from demo.baselines import never_retrained, retrained_monthly
-from demo.course import MODEL, START, WEEK, Year
+from demo.course import MODEL, START, WEEK, YEAR_END, Year
 from demo.errors import DemoError
 from demo.figures import MONTHLY, NEVER, TRIMTAB, Comparison, Week, compare, measure
 from demo.flights import Flights
@@ -32,7 +32,7 @@ def compare_policies(settings: Settings, year: Year, first: Release) -> Comparis
     ledger, flights = Ledger(settings.ledger), year.flights
     score, outcome = logged(settings, year)
     never = never_retrained(settings, flights, first.artifact_digest)
-    monthly, months = retrained_monthly(flights, never, START, year.end)
+    monthly, months = retrained_monthly(flights, never, START, min(year.end, YEAR_END))
     retrainings = ledger.records(Retraining, MODEL)
     releases = sum(one.release_id is not None for one in retrainings)
     return compare(
