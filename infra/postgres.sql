@@ -1,0 +1,3 @@
+CREATE DATABASE ledger;
+CREATE DATABASE prefect;
+CREATE DATABASE mlflow;
