@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -13,7 +13,8 @@ from tasks.data import take_snapshot
 from tasks.evaluation import evaluate, evaluation_id, show_decision
 from tasks.image import build_image
 from tasks.monitoring import make_reference
-from tasks.registry import promote, register
+from tasks.progress import show_progress
+from tasks.registry import note_decision, promote, register
 from tasks.training import candidate_id, train
 from tasks.validation import validate_snapshot
 from trimtab.errors import SpecError, ValidationFailedError
@@ -24,6 +25,7 @@ from trimtab.records import (
     Decision,
     Evaluation,
     Image,
+    Record,
     Release,
     Retraining,
     Snapshot,
@@ -33,6 +35,22 @@ from trimtab.records import (
 )
 from trimtab.settings import Settings
 from trimtab.spec import load_model
+
+R = TypeVar("R", bound=Record)
+
+_PROGRESS = {
+    "cause": 1,
+    "snapshot": 10,
+    "validation": 20,
+    "candidate": 40,
+    "evaluation": 50,
+    "decision": 55,
+    "version": 60,
+    "image": 80,
+    "release": 90,
+    "retraining": 100,
+}
+"""How far a run has come when a record of that kind is stated, in per cent of its usual duration."""
 
 
 @flow(
@@ -67,29 +85,37 @@ def retrain(
     SourceError, ValidationFailedError, TrainingError, EvaluationError, ImageError, RolloutError
         From the step that failed; what served before still serves.
     """
-    why = lineage.record(_cause(model, as_of, reason, cause or {}))
+    why = _record(_cause(model, as_of, reason, cause or {}))
     if ended := lineage.recorded(Retraining, content_id("retraining", why.id)):
         return ended
-    training = lineage.record(take_snapshot(model, "training", why.as_of))
-    judging = lineage.record(take_snapshot(model, "evaluation", why.as_of))
+    training = _record(take_snapshot(model, "training", why.as_of))
+    judging = _record(take_snapshot(model, "evaluation", why.as_of))
     validation, _ = _validated(model, training), _validated(model, judging)
     candidates = _trained(model, training, validation, why)
     champion = _champion_before(why)
     evaluation = _evaluated(model, candidates, champion, judging)
     decision = _decided(model, why, evaluation)
     show_decision(decision)
+    note_decision(candidates, evaluation, decision)
     if decision.winner_id is None:
         _settle(model)
-        return lineage.record(_retraining(why, decision, None))
+        return _record(_retraining(why, decision, None))
     winner = next(candidate for candidate in candidates if candidate.id == decision.winner_id)
     make_reference(model, winner, evaluation)
-    version = lineage.record(register(winner, decision))
-    image = lineage.record(build_image(model, version, winner))
+    version = _record(register(winner, decision))
+    image = _record(build_image(model, version, winner))
     release = _serving(rollout.plan_release(version, image, why), image)
-    lineage.record(release)
+    _record(release)
     promote(version)
     rollout.drain_previous(release)
-    return lineage.record(_retraining(why, decision, release))
+    return _record(_retraining(why, decision, release))
+
+
+def _record(statement: R) -> R:
+    """State a record, and show how far the run has come with it."""
+    stated = lineage.record(statement)
+    show_progress(f"{stated.model}-retraining", _PROGRESS[stated.kind], f"retraining {stated.model}")
+    return stated
 
 
 def _cause(model: str, as_of: datetime | None, reason: str, payload: dict[str, Any]) -> Cause:
@@ -123,9 +149,9 @@ def _moment(value: datetime | str) -> datetime:
 def _validated(model: str, snapshot: Snapshot) -> Validation:
     """Validate and record; a failure is on record before it stops the run."""
     try:
-        return lineage.record(validate_snapshot(model, snapshot))
+        return _record(validate_snapshot(model, snapshot))
     except ValidationFailedError as error:
-        lineage.record(error.validation)
+        _record(error.validation)
         raise
 
 
@@ -134,7 +160,7 @@ def _trained(model: str, snapshot: Snapshot, validation: Validation, why: Cause)
     found = load_model(Settings.from_env().models_dir, model)
     return [
         lineage.recorded(Candidate, candidate_id(found, trainer.name, snapshot.id))
-        or lineage.record(train(model, trainer.name, snapshot, validation, why.id))
+        or _record(train(model, trainer.name, snapshot, validation, why.id))
         for trainer in found.spec.trainers
     ]
 
@@ -148,12 +174,12 @@ def _champion_before(why: Cause) -> Candidate | None:
 
 def _evaluated(model: str, candidates: list[Candidate], champion: Candidate | None, snapshot: Snapshot) -> Evaluation:
     known = lineage.recorded(Evaluation, evaluation_id(snapshot, champion, candidates))
-    return known or lineage.record(evaluate(model, candidates, champion, snapshot))
+    return known or _record(evaluate(model, candidates, champion, snapshot))
 
 
 def _decided(model: str, why: Cause, evaluation: Evaluation) -> Decision:
     known = lineage.recorded(Decision, content_id("decision", why.id, evaluation.id))
-    return known or lineage.record(decide(load_model(Settings.from_env().models_dir, model).spec, why, evaluation))
+    return known or _record(decide(load_model(Settings.from_env().models_dir, model).spec, why, evaluation))
 
 
 def _serving(release: Release, image: Image) -> Release:

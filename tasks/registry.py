@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import RegistryError, ServiceUnavailableError
-from trimtab.records import Candidate, Decision, Version, content_id
+from trimtab.records import Candidate, Decision, Evaluation, Version, content_id
 from trimtab.settings import Settings
 from trimtab.tracking import require_mlflow
 
@@ -99,6 +99,32 @@ def promote(version: Version) -> Version:
         client.set_registered_model_alias(version.model, CHAMPION, version.version)
         client.set_model_version_tag(version.model, version.version, "trimtab.version_id", version.id)
     return version
+
+
+@task(
+    task_run_name="note decision on {decision.model}",
+    retries=3,
+    retry_delay_seconds=5,
+    retry_condition_fn=_unanswered,
+    timeout_seconds=300,
+    tags=["mlflow"],
+    cache_policy=NO_CACHE,
+)
+def note_decision(candidates: Sequence[Candidate], evaluation: Evaluation, decision: Decision) -> None:
+    """Write what was measured and decided to the candidates' MLflow runs, beside what went in. Idempotent.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If MLflow does not answer, after retries.
+    """
+    with _registry() as client:
+        for candidate in candidates:
+            for name, metric in evaluation.scores[candidate.id].items():
+                client.log_metric(candidate.run_id, f"evaluation_{name}", metric.value)
+            client.set_tag(candidate.run_id, "trimtab.evaluation_id", evaluation.id)
+            client.set_tag(candidate.run_id, TAG_DECISION_ID, decision.id)
+            client.set_tag(candidate.run_id, "trimtab.won", str(candidate.id == decision.winner_id).lower())
 
 
 @task(

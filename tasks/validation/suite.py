@@ -111,7 +111,8 @@ def _observed(outcome: Any) -> str:
     if result.get("observed_value") is not None:
         return f"{result['observed_value']}"
     if result.get("unexpected_count") is not None:
-        examples = ", ".join(repr(_plain(value)) for value in result.get("partial_unexpected_list", [])[:SAMPLE_ROWS])
+        distinct = dict.fromkeys(repr(_plain(value)) for value in result.get("partial_unexpected_list", []))
+        examples = ", ".join(list(distinct)[:SAMPLE_ROWS])
         percent = result.get("unexpected_percent")
         share = "" if percent is None else f" ({percent:.3g} %)"
         return f"{result['unexpected_count']} of {result['element_count']} rows{share}, such as {examples}"
