@@ -112,7 +112,9 @@ def check_golden(release: Release, url: str) -> int:
     task_run_name="switch {release.model} to {release.version}",
     retries=3,
     retry_delay_seconds=2,
-    retry_condition_fn=lambda task, run, state: _is_passing(state),
+    retry_condition_fn=lambda task, run, state: isinstance(
+        state.result(raise_on_failure=False), ServiceUnavailableError
+    ),
 )
 def switch_route(release: Release, url: str) -> None:
     """Point the gateway's route for the model at this release; returns when the old route has no request left.
@@ -225,8 +227,3 @@ def _stop_unless_it_serves(stack: Stack, release: Release) -> None:
         return
     if route is None or route.release_id != release.id:
         stack.runtime(release.runtime).stop(release.id)
-
-
-def _is_passing(state: object) -> bool:
-    result = getattr(state, "data", None)
-    return isinstance(getattr(result, "result", result), ServiceUnavailableError)
