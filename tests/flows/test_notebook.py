@@ -38,6 +38,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
         yield supervisor.settings
 
 
+@pytest.mark.timeout(480)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
 def test_the_notebook_retrains_both_ways_and_reads_what_came_of_it(settings: Settings) -> None:
     """Every cell runs; two retrainings are on record, one caused by each way."""
