@@ -7,10 +7,8 @@ name. There is no pickle.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +20,8 @@ import pyarrow.compute as pc
 
 from trimtab.environment import export_lock, lock_digest
 from trimtab.errors import ParityError, TrainingError
+from trimtab.parity import check_parity, edge_rows
+from trimtab.reproducible import make_reproducible
 from trimtab.scoring.model import (
     GOLDEN,
     MANIFEST,
@@ -38,12 +38,8 @@ from trimtab.scoring.model import (
 from trimtab.snapshots import feature_columns
 from trimtab.spec import ModelSpec
 
-PARITY_TOLERANCE = 1e-6
 GOLDEN_ROWS = 32
 UNSEEN = "a category that was not seen"
-_EXTREMES = (0.0, 1e7, -1e7, 1e30, -1e30)
-_EDGE_BASE_ROWS = 64
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -101,66 +97,6 @@ def build_artifact(spec: ModelSpec, estimator: Any, table: pa.Table, artifacts_d
         if not home.exists():
             folder.rename(home)
     return Built(home, digest, manifest.format, reason, manifest.environment_digest)
-
-
-def edge_rows(features: tuple[FeatureColumn, ...], matrix: np.ndarray) -> np.ndarray:
-    """Rows on which a compiled form is likeliest to go wrong.
-
-    Some of the training rows with, feature by feature, null, zero and values far out of range, each category, and the
-    next floating-point numbers above and below.
-
-    Returns
-    -------
-    np.ndarray
-        float64, of shape (edge rows, features).
-    """
-    base = matrix[np.linspace(0, len(matrix) - 1, min(_EDGE_BASE_ROWS, len(matrix))).astype(int)]
-    edges = []
-    for position, feature in enumerate(features):
-        hard: tuple[float, ...] = _EXTREMES
-        if feature.type == "category":
-            hard = tuple(float(code) for code in range(len(feature.categories)))
-        elif feature.type == "boolean":
-            hard = (0.0, 1.0)
-        if feature.nullable or feature.type == "category":
-            hard = (*hard, float("nan"))
-        for at, value in enumerate(hard):
-            changed = base[at % len(base) :: max(1, len(base) // 8)].copy()
-            changed[:, position] = value
-            edges.append(changed)
-    numeric = [position for position, feature in enumerate(features) if feature.type == "number"]
-    for direction in (np.inf, -np.inf):
-        nudged = base.copy()
-        nudged[:, numeric] = np.nextafter(nudged[:, numeric], direction)
-        edges.append(nudged)
-    return np.vstack(edges)
-
-
-def check_parity(expected: np.ndarray, actual: np.ndarray, threshold: float | None) -> None:
-    """Refuse scores that are not the expected ones.
-
-    Parameters
-    ----------
-    expected, actual
-        Of shape (rows,).
-    threshold
-        Of the decision for a binary model: labels must be identical too; None for a regression.
-
-    Raises
-    ------
-    ParityError
-        If any score differs by more than 1e-6 (for large values, of the value), or any label at all.
-    """
-    allowed = PARITY_TOLERANCE * np.maximum(1.0, np.abs(expected))
-    wrong = ~(np.abs(actual - expected) <= allowed)
-    if wrong.any():
-        worst = float(np.abs(actual - expected)[wrong].max())
-        raise ParityError(
-            f"{int(wrong.sum())} of {len(expected)} scores differ, by up to {worst:.3g}; "
-            f"{PARITY_TOLERANCE:g} is allowed"
-        )
-    if threshold is not None and (flipped := int(((actual >= threshold) != (expected >= threshold)).sum())):
-        raise ParityError(f"{flipped} of {len(expected)} labels differ; none may")
 
 
 def _write_model(
@@ -221,36 +157,7 @@ def _dump(estimator: Any, path: Path) -> None:
     import skops.io
 
     skops.io.dump(estimator, path)
-    _make_reproducible(path)
-
-
-def _make_reproducible(path: Path) -> None:
-    """Write a skops file anew without what differs from run to run: addresses of objects and times."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    numbers: dict[int, int] = {}
-
-    def renumber(node: Any) -> Any:
-        if isinstance(node, list):
-            return [renumber(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        own: dict[str, Any] = {}
-        for key, value in node.items():
-            if key == "__id__":
-                own[key] = numbers.setdefault(value, len(numbers) + 1)
-            elif key == "file":
-                stem, _, suffix = value.partition(".")
-                own[key] = f"{numbers.setdefault(int(stem), len(numbers) + 1)}.{suffix}"
-            else:
-                own[key] = renumber(value)
-        return own
-
-    schema = renumber(json.loads(entries.pop("schema.json")))
-    renamed = {f"{numbers[int(name.split('.')[0])]}.{name.split('.')[1]}": entries[name] for name in entries}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in sorted({**renamed, "schema.json": json.dumps(schema).encode()}.items()):
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), content, zipfile.ZIP_DEFLATED)
+    make_reproducible(path)
 
 
 def _scores(spec: ModelSpec, estimator: Any, rows: np.ndarray) -> np.ndarray:

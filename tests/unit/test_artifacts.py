@@ -17,8 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trimtab.artifacts import build_artifact, check_parity, edge_rows, feature_manifest
+from trimtab.artifacts import build_artifact, feature_manifest
 from trimtab.errors import ParityError, TrainingError
+from trimtab.parity import check_parity, edge_rows
 from trimtab.scoring.model import Artifact, ArtifactError, Encoder, artifact_digest
 from trimtab.snapshots import conform, feature_columns
 from trimtab.spec import ModelSpec, load_model

@@ -1,18 +1,20 @@
-"""Training: each trainer an MLflow run, each estimator an artifact that is evaluated and served as it is."""
+"""Training: each trainer an MLflow run, each estimator an artifact that is evaluated and served as it is.
+
+mlflow_run.py (what a run looks like in MLflow) · trimtab/artifacts.py (how an estimator becomes an artifact)
+"""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.training.mlflow_run import log_training
 from trimtab.environment import export_lock, lock_digest
 from trimtab.errors import ServiceUnavailableError, TrainingError, TrimtabError
 from trimtab.records import Candidate, Snapshot, Validation, content_id
@@ -23,12 +25,8 @@ from trimtab.tracking import require_mlflow
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from trimtab.artifacts import Built
-
 TAG_CANDIDATE_ID, TAG_CANDIDATE = "trimtab.candidate_id", "trimtab.candidate"
 _TRAINING_PACKAGES = ("numpy", "scikit-learn", "treelite", "skops")
-_EXAMPLE_ROWS = 5
-_DIGEST_LENGTH = 36
 
 
 @task(
@@ -128,7 +126,7 @@ def _train(
     name = f"{trainer.name} to {snapshot.end:%Y-%m-%d}"
     with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=tags) as run:
         built = build_artifact(model.spec, _fit(model, trainer, table), table, settings.artifacts_dir)
-        uri = _log(model.spec, trainer, snapshot, table, built)
+        uri = log_training(model.spec, trainer, snapshot, table, built)
         candidate = Candidate(
             id=record_id,
             model=model.spec.name,
@@ -174,83 +172,6 @@ def _fit(model: Model, trainer: Trainer, table: pa.Table) -> Any:
             f"trainer {trainer.name!r} of {model.spec.name} failed on {len(matrix)} rows: "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _log(spec: ModelSpec, trainer: Trainer, snapshot: Snapshot, table: pa.Table, built: Built) -> str:
-    """Log parameters, data, metrics and the model to the active run; returns the MLflow model's URI."""
-    import mlflow
-
-    from trimtab.metrics import compare
-    from trimtab.scoring import model as reader
-    from trimtab.snapshots import feature_columns
-
-    artifact = reader.Artifact.load(built.folder, built.digest)
-    scores = artifact.predict(artifact.encode(feature_columns(spec, table)))
-    target = table.column(spec.target.name).to_numpy()
-    fitted = compare(
-        spec.target.kind, target, {"": scores}, threshold=spec.serving.decision_threshold, resamples=0
-    ).scores[""]
-    mlflow.log_params({"trainer": trainer.name, "seed": trainer.seed, "rows": table.num_rows, **trainer.parameters})
-    mlflow.log_metrics({f"training_{name}": metric.value for name, metric in fitted.items()})
-    mlflow.set_tags(
-        {
-            "trimtab.artifact_digest": built.digest,
-            "trimtab.artifact_format": built.format,
-            "trimtab.format_reason": built.reason,
-            "trimtab.environment_digest": built.environment_digest,
-        }
-    )
-    frame = table.to_pandas()
-    mlflow.log_input(_dataset(spec, snapshot, frame), context="training")
-    info = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(Path(reader.__file__).with_name("pyfunc.py")),
-        artifacts={"artifact": str(built.folder), "reader": reader.__file__},
-        signature=_signature(spec),
-        input_example=_example(spec, frame),
-        pip_requirements=_requirements(built),
-    )
-    return str(info.model_uri)
-
-
-def _dataset(spec: ModelSpec, snapshot: Snapshot, frame: Any) -> Any:
-    import mlflow
-
-    typed = frame.astype({feature.name: "float64" for feature in spec.features if feature.type == "integer"})
-    with warnings.catch_warnings():
-        # MLflow finds two names for its one source of local files, and says so.
-        warnings.filterwarnings("ignore", "The specified dataset source can be interpreted", UserWarning)
-        return mlflow.data.from_pandas(
-            typed.astype({spec.target.name: "float64"}),
-            source=snapshot.uri,
-            targets=spec.target.name,
-            name=f"{spec.name} {snapshot.purpose}",
-            digest=snapshot.digest[:_DIGEST_LENGTH],
-        )
-
-
-def _signature(spec: ModelSpec) -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import AnyType, ColSpec, Schema
-
-    types = {"number": "double", "integer": "long", "category": "string", "boolean": "boolean"}
-    # With nulls in it a column of whole numbers or truth values has another type in pandas.
-    inputs = [
-        ColSpec(AnyType() if feature.nullable and feature.type in ("integer", "boolean") else types[feature.type], name)
-        for name, feature in zip(spec.feature_names, spec.features, strict=True)
-    ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec("double", "score")]))
-
-
-def _example(spec: ModelSpec, frame: Any) -> Any:
-    return frame[spec.feature_names].dropna().head(_EXAMPLE_ROWS)
-
-
-def _requirements(built: Built) -> list[str]:
-    """The artifact's own lock, and what MLflow's form of it needs besides: stated, so that nothing is inferred."""
-    lines = (built.folder / "requirements.txt").read_text().splitlines()
-    pinned = [line.split(" \\")[0].strip() for line in lines if "==" in line]
-    return [*pinned, f"mlflow=={version('mlflow')}", f"pandas=={version('pandas')}"]
 
 
 def _logged_before(client: MlflowClient, model: str, record_id: str, settings: Settings) -> Candidate | None:
