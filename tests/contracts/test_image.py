@@ -70,7 +70,7 @@ def test_two_builds_from_nothing_give_the_same_digest(
     assert engine.images.get(second.reference).id == second.digest
 
 
-def test_a_build_in_which_only_the_model_changed_takes_less_than_a_second(
+def test_a_build_in_which_only_the_model_changed_writes_one_layer_at_once(
     engine: Any, first_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The dependencies' layer is kept: a new artifact is a new image at once, and shares all layers but one."""
@@ -79,7 +79,8 @@ def test_a_build_in_which_only_the_model_changed_takes_less_than_a_second(
     artifact(settings, seed=1)
     started = time.monotonic()
     after = build(settings, number=2, seed=1)
-    assert time.monotonic() - started < 1
+    # 0.2 s on an idle machine; the cold build takes 6 to 10.
+    assert time.monotonic() - started < 2.5
     assert after.digest != before.digest
     layers = [engine.images.get(image.reference).attrs["RootFS"]["Layers"] for image in (before, after)]
     assert layers[0][:-1] == layers[1][:-1]
