@@ -15,13 +15,19 @@ NEVER, MONTHLY, TRIMTAB = "never retrained", "retrained every month", "trimtab"
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """A line of the timeline. ``version`` served when the week ended; ``outcome`` says what the action led to."""
+    """A line of the timeline.
+
+    ``log_loss`` and ``roc_auc`` are of all the week's flights, measured at the end of the demo. ``judged`` is the AUC
+    that the ruling saw, of the release's mature flights (a day older), and ``limit`` what it was held against.
+    ``outcome`` says what followed, ``versions`` what served.
+    """
 
     number: int
     end: datetime
     flights: int
     log_loss: float
     roc_auc: float
+    judged: float
     limit: float
     action: str
     reason: str

@@ -76,15 +76,17 @@ def _policies(comparison: Comparison) -> str:
 def _timeline(settings: Settings, weeks: Sequence[Week]) -> str:
     rows = "".join(
         f"<tr class={week.action}><td>{week.end:%d %b %Y}<td>{week.flights:,}<td>{_number(week.log_loss)}"
-        f"<td>{_number(week.roc_auc)}<td>{_number(week.limit)}<td><i>{_linked(settings, week)}</i>"
-        f"<td>{' → '.join(map(html.escape, week.versions))}<td>{html.escape(week.outcome)}"
+        f"<td>{_number(week.roc_auc)}<td>{_number(week.judged)}<td>{_number(week.limit)}"
+        f"<td><i>{_linked(settings, week)}</i>"
+        f"<td>{' → '.join(map(html.escape, week.versions))}<td title='{html.escape(week.reason, quote=True)}'>"
+        f"{html.escape(week.outcome)}"
         for week in weeks
     )
     return (
-        "<div class=wide><table class=timeline><tr><th>week to<th>flights<th>log-loss<th>AUC<th>limit<th>ruling"
-        f"<th>version<th>what followed{rows}</table></div><p class=note>AUC and log-loss are of all the "
-        "week's flights; the limit is what the AUC of the mature flights must not lie below with its whole "
-        "interval.</p>"
+        "<div class=wide><table class=timeline><tr><th>week to<th>flights<th>log-loss<th>AUC<th>judged<th>limit"
+        f"<th>ruling<th>version<th>what followed{rows}</table></div><p class=note>AUC and log-loss are of all the "
+        "week's flights. The ruling judged the AUC of the flights that were mature when it was made: its whole "
+        "interval must not lie below the limit.</p>"
     )
 
 
@@ -136,7 +138,8 @@ figcaption, .note { color: var(--soft); font-size: .85rem }
 svg { display: block; height: auto }
 table { border-collapse: collapse; background: #fff; font-variant-numeric: tabular-nums }
 .numbers { border: 1px solid var(--line) } .wide { overflow-x: auto; border: 1px solid var(--line) }
-.timeline { width: 100% } th { text-align: left; color: var(--soft); font-weight: 600; font-size: .82rem }
+.timeline { width: 100% } th { text-align: left; color: var(--soft); font-weight: 600; font-size: .82rem;
+  white-space: nowrap }
 th, td { padding: .34rem .8rem; border-bottom: 1px solid var(--line); vertical-align: top }
 .timeline td:not(:last-child) { white-space: nowrap }
 .own td { font-weight: 650; color: var(--own) }

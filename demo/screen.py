@@ -55,7 +55,7 @@ class Screen:
         colour = COLOURS.get(week.action, "")
         self._console.print(
             f"  {week.end:%Y-%m-%d}  {week.flights:5,} flights  "
-            f"AUC {_number(week.roc_auc)}  version {'→'.join(week.versions):<5} "
+            f"AUC {_number(week.judged)}  version {'→'.join(week.versions):<5} "
             f"[{colour}]{week.action:8}[/{colour}] " + escape(week.reason if week.action != "NONE" else ""),
             soft_wrap=True,
         )
@@ -64,7 +64,14 @@ class Screen:
         """All weeks as a table."""
         table = Table(title="The year, a week a line", title_justify="left", title_style="bold", header_style="bold")
         for heading, side in (
-            *(("week to", "left"), ("flights", "right"), ("log-loss", "right"), ("AUC", "right"), ("limit", "right")),
+            *(
+                ("week to", "left"),
+                ("flights", "right"),
+                ("log-loss", "right"),
+                ("AUC", "right"),
+                ("judged", "right"),
+                ("limit", "right"),
+            ),
             *(("ruling", "left"), ("what followed", "left"), ("version", "left")),
         ):
             table.add_column(heading, justify=side, no_wrap=heading != "what followed")  # type: ignore[arg-type]
@@ -72,7 +79,12 @@ class Screen:
             colour = COLOURS.get(week.action, "")
             table.add_row(
                 *(f"{week.end:%Y-%m-%d}", f"{week.flights:,}", _number(week.log_loss), _number(week.roc_auc)),
-                *(_number(week.limit), f"[{colour}]{week.action}[/{colour}]", escape(week.outcome)),
+                *(
+                    _number(week.judged),
+                    _number(week.limit),
+                    f"[{colour}]{week.action}[/{colour}]",
+                    escape(week.outcome),
+                ),
                 "→".join(week.versions),
             )
         self._console.print()

@@ -60,6 +60,8 @@ SPEC = ModelSpec(
         minimum_outcomes=1_000,
         minimum_rows=1_000,
         rollback_drop=0.01,
+        # The pressure is missing for days on end at this source: 1 % of some weeks, 30 % of others.
+        maximum_null_rise=0.3,
         cooldown=timedelta(days=14),
     ),
     schedule=Schedule(watch="0 6 * * 5"),
