@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from demo.baselines import _months, retrained_monthly
+from demo.course import START, WEEK
 from demo.errors import DemoError
-from demo.figures import MONTHLY, NEVER, TRIMTAB, Comparison, compare
+from demo.figures import MONTHLY, NEVER, TRIMTAB, Comparison, Week, compare
 from demo.flights import Flights, read_flights
-from demo.results import in_order_of
+from demo.results import in_order_of, with_metrics
 from trimtab.predictions.schema import microseconds
 from trimtab.spec import load_model
 
@@ -122,3 +124,15 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Flights:
     patch.setenv("TRIMTAB_HOME", str(tmp_path_factory.mktemp("home")))
     yield read_flights(load_model(ROOT / "deployments" / "models", "flight-delay"), day(3, 30), day(4, 3))
     patch.undo()
+
+
+def test_a_week_is_measured_on_its_own_flights() -> None:
+    """The timeline's log-loss and AUC are of the flights that departed within the week, no others."""
+    start = microseconds(START)
+    event_time = start + np.array([0, 1, 2, 3]) * (WEEK // timedelta(microseconds=1)) // 2
+    late, score = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.2, 0.3, 0.6])
+    found = compare(event_time, late, {TRIMTAB: score}, {TRIMTAB: 0}, {TRIMTAB: 0})
+    blank = Week(1, START + WEEK, 2, np.nan, np.nan, 0.7, 0.6, "NONE", "calm", "", ("1",))
+    weeks = with_metrics([blank, dataclasses.replace(blank, number=2, end=START + 2 * WEEK)], found)
+    assert [week.roc_auc for week in weeks] == [1.0, 0.0]
+    assert weeks[0].log_loss == pytest.approx(log_loss([1, 0], [0.9, 0.2]))
