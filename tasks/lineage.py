@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.runtime import flow_run
 
+from trimtab.errors import LedgerUnavailableError
 from trimtab.ledger import Ledger
 from trimtab.records import Record
 from trimtab.settings import Settings
@@ -24,7 +25,12 @@ def recorded(kind: type[R], record_id: str) -> R | None:
     return open_ledger().find(kind, record_id)
 
 
-@task(task_run_name="record {statement.kind}", retries=3, retry_delay_seconds=2)
+def _is_passing(_task: Any, _run: Any, state: Any) -> bool:
+    """A database that is busy or down may come back; a record that is refused is refused for ever."""
+    return isinstance(state.result(raise_on_failure=False), LedgerUnavailableError)
+
+
+@task(task_run_name="record {statement.kind}", retries=3, retry_delay_seconds=2, retry_condition_fn=_is_passing)
 def record(statement: R) -> R:
     """State a record in the ledger, under this flow run's id; stating it again changes nothing.
 

@@ -14,7 +14,8 @@
     ├── ImageError                 a model image cannot be built
     ├── RolloutError               a release did not come to serve; the old one still does
     ├── LedgerError                the ledger refused a record
-    │   └── LedgerTamperedError    the chain of hashes is broken
+    │   ├── LedgerTamperedError    the chain of hashes is broken
+    │   └── LedgerUnavailableError its database does not answer
     ├── PredictionLogError         the log cannot be written or read
     │   ├── UnknownPredictionError no prediction of that id
     │   └── OutcomeConflictError   a second, different outcome that is not marked as a correction
@@ -91,6 +92,10 @@ class LedgerError(TrimtabError):
 
 class LedgerTamperedError(LedgerError):
     """The chain of hashes is broken: something on record was altered."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """The ledger's database does not answer."""
 
 
 class PredictionLogError(TrimtabError):

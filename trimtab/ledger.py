@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from trimtab.errors import LedgerError, LedgerTamperedError
+from trimtab.errors import LedgerError, LedgerTamperedError, LedgerUnavailableError
 from trimtab.records import RECORDS, Record
 
 _GENESIS = "0" * 64
@@ -270,7 +270,7 @@ class Ledger:
             yield
         except OperationalError as error:
             where = self._engine.url.render_as_string()
-            raise LedgerError(f"the ledger at {where} does not answer: {error.orig}") from error
+            raise LedgerUnavailableError(f"the ledger at {where} does not answer: {error.orig}") from error
 
     @staticmethod
     def _row(connection: sa.Connection, record_id: str) -> Any:
