@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end:
     scores, retrains = first.copy(), 0
     months = list(_months(start, end))
     edges = np.searchsorted(flights.event_time, [microseconds(month) for month in months], side="left")
-    for month, low, high in zip(months, edges, [*edges[1:], len(scores)], strict=True):
+    for month, (low, high) in zip(months, pairwise([*edges, len(scores)]), strict=True):
         if high > low:
             scores[low:high] = _train(flights.model, month, flights.table.slice(low, high - low))
             retrains += 1
@@ -53,9 +54,9 @@ def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end:
 def _train(model: Model, as_of: datetime, rows: pa.Table) -> np.ndarray:
     """Scores of these rows by a model trained as ``retrain`` would at ``as_of``."""
     from tasks.data import time_windows
-    from trimtab.artifacts import feature_manifest
+    from trimtab.training.artifacts import feature_manifest
     from trimtab.scoring.model import Encoder, estimator_scorer
-    from trimtab.snapshots import conform, feature_columns
+    from trimtab.training.snapshots import conform, feature_columns
 
     spec, (start, end) = model.spec, time_windows(model.spec, as_of)["training"]
     frame = model.function(spec.source)(start, end, as_of)

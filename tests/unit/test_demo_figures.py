@@ -113,6 +113,7 @@ def test_monthly_retraining_changes_only_what_comes_after_the_first_of_a_month(f
     scores, retrains = retrained_monthly(flights, first, day(3, 30), day(4, 3))
     later = flights.event_time >= microseconds(day(4))
     assert retrains == 1
+    assert retrained_monthly(flights, first, day(3, 30), day(4))[1] == 0
     assert (scores[~later] == 0.25).all()
     assert (scores[later] != 0.25).all()
     assert ((scores > 0) & (scores < 1)).all()
