@@ -100,7 +100,7 @@ def _act(options: argparse.Namespace, settings: Settings, screen: Screen, stopwa
     from demo.page import write_page
     from demo.plot import draw, write
     from deployments.apply import apply
-    from trimtab.spec import load_model
+    from trimtab.models import load_model
 
     model = load_model(settings.models_dir, course.MODEL)
     screen.title("Deployments")

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from demo.flights import Flights
+from trimtab.models import Model
 from trimtab.predictions.schema import microseconds
 from trimtab.scoring.model import Artifact
 from trimtab.settings import Settings
-from trimtab.spec import Model
 
 
 def never_retrained(settings: Settings, flights: Flights, artifact_digest: str) -> np.ndarray:
@@ -54,8 +54,8 @@ def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end:
 def _train(model: Model, as_of: datetime, rows: pa.Table) -> np.ndarray:
     """Scores of these rows by a model trained as ``retrain`` would at ``as_of``."""
     from tasks.data import time_windows
-    from trimtab.training.artifacts import feature_manifest
     from trimtab.scoring.model import Encoder, estimator_scorer
+    from trimtab.training.artifacts import feature_manifest
     from trimtab.training.snapshots import conform, feature_columns
 
     spec, (start, end) = model.spec, time_windows(model.spec, as_of)["training"]

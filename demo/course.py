@@ -21,10 +21,10 @@ from demo.stopwatch import Stopwatch
 from demo.traffic import Traffic
 from trimtab.decay.policy import retrain_cause_id
 from trimtab.ledger import Ledger
+from trimtab.models import Model
 from trimtab.predictions.schema import microseconds
 from trimtab.records import Action, Release, Retraining, Ruling
 from trimtab.settings import Settings
-from trimtab.spec import Model
 
 MODEL = "flight-delay"
 START = datetime(2013, 3, 1, tzinfo=UTC)

@@ -29,8 +29,8 @@ from prefect.workers.process import ProcessWorker
 from deployments.form import form
 from deployments.plan import MARK, Plan, PlannedAutomation, PlannedDeployment, plan
 from trimtab.errors import ServiceUnavailableError, TrimtabError
+from trimtab.models import load_models
 from trimtab.settings import Settings
-from trimtab.spec import load_models
 
 _ANSWER_WITHIN_S = 5
 

@@ -19,6 +19,7 @@ from tasks.training import candidate_id, train
 from tasks.validation import validate_snapshot
 from trimtab.errors import SpecError, ValidationFailedError
 from trimtab.gates import decide
+from trimtab.models import load_model
 from trimtab.records import (
     Candidate,
     Cause,
@@ -34,7 +35,6 @@ from trimtab.records import (
     content_id,
 )
 from trimtab.settings import Settings
-from trimtab.spec import load_model
 
 R = TypeVar("R", bound=Record)
 

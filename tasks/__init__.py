@@ -1,7 +1,8 @@
 """How each step is done: one outside system per file, with its retries and timeouts.
 
-data.py (sources and snapshots) · validation.py (Great Expectations) · training.py · evaluation.py · registry.py (MLflow) ·
-image.py (Docker) · rollout/ (gateway and runtimes) · monitoring.py (prediction log, Evidently) · lineage.py (ledger)
+data.py (sources and snapshots) · validation/ (Great Expectations) · training/ · evaluation.py · registry.py (MLflow) ·
+image.py (Docker) · rollout/ (gateway and runtimes) · monitoring/ (prediction log, Evidently) · lineage.py (ledger) ·
+dossier.py (pages on one prediction)
 """
 
 from trimtab.settings import connect, quiet_telemetry

@@ -9,9 +9,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import SourceError, TrimtabError
+from trimtab.models import Model, load_model
 from trimtab.records import Snapshot, content_id
 from trimtab.settings import Settings
-from trimtab.spec import Model, ModelSpec, load_model
+from trimtab.spec import ModelSpec
 
 EVALUATION_MINIMUM_ROWS = 100
 """An evaluation slice may be smaller than a training set, but not smaller than this (or ``training.minimum_rows``)."""
@@ -54,7 +55,7 @@ def take_snapshot(model: str, purpose: Literal["training", "evaluation"], as_of:
     SourceError
         If the source fails, or returns something other than the spec promises.
     """
-    from trimtab.snapshots import conform, write_table
+    from trimtab.training.snapshots import conform, write_table
 
     settings = Settings.from_env()
     found = load_model(settings.models_dir, model)

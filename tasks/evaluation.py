@@ -10,9 +10,10 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import EvaluationError
+from trimtab.models import load_model
 from trimtab.records import Candidate, Decision, Evaluation, Metric, SliceScore, Snapshot, content_id
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec, load_model
+from trimtab.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | 
         If an artifact is missing or altered, or does not score these rows.
     """
     from trimtab.metrics import compare
-    from trimtab.snapshots import read_snapshot
+    from trimtab.training.snapshots import read_snapshot
 
     settings = Settings.from_env()
     spec = load_model(settings.models_dir, model).spec
@@ -93,7 +94,7 @@ def score(spec: ModelSpec, candidate: Candidate, table: pa.Table, settings: Sett
         If the artifact is missing or altered, or does not score these rows.
     """
     from trimtab.scoring.model import Artifact, ArtifactError
-    from trimtab.snapshots import feature_columns
+    from trimtab.training.snapshots import feature_columns
 
     try:
         artifact = Artifact.load(settings.artifacts_dir / candidate.artifact_digest, candidate.artifact_digest)
@@ -135,7 +136,7 @@ def _slices(
     import numpy as np
 
     from trimtab.metrics import compare
-    from trimtab.snapshots import slice_labels
+    from trimtab.training.snapshots import slice_labels
 
     types = {feature.name: feature.type for feature in spec.features}
     for column in spec.gates.slices:
@@ -167,7 +168,7 @@ def _show(
     target: np.ndarray,
     scores: Mapping[str, np.ndarray],
 ) -> None:
-    from trimtab.evaluation_plot import plot_evaluation
+    from trimtab.pages.evaluation import plot_evaluation
 
     create_table_artifact(
         key=f"{spec.name}-evaluation",

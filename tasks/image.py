@@ -1,7 +1,7 @@
 """Model images: what a release runs, from the artifact and its environment lock alone.
 
-The image is written by us, layer for layer (trimtab/layers.py, trimtab/images.py), and given to the Docker engine
-whole: no build runs inside it, nothing is fetched by it, and the same inputs give the same digest.
+The image is written by us, layer for layer (trimtab/release/), and given to the Docker engine whole: no build
+runs inside it, nothing is fetched by it, and the same inputs give the same digest.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from prefect import task
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
-from trimtab.environment import ensure_environment, environment_name
 from trimtab.errors import ImageError
-from trimtab.images import BaseImage, ModelImage, describe_image, write_archive
-from trimtab.layers import (
+from trimtab.ledger import Ledger
+from trimtab.models import load_model
+from trimtab.records import Candidate, Image, Version, content_id
+from trimtab.release.environment import ensure_environment, environment_name
+from trimtab.release.images import BaseImage, ModelImage, describe_image, write_archive
+from trimtab.release.layers import (
     artifact_layer,
     check_artifact,
     code_digest,
@@ -32,11 +35,8 @@ from trimtab.layers import (
     dependency_layer,
     ensure_code,
 )
-from trimtab.ledger import Ledger
-from trimtab.records import Candidate, Image, Version, content_id
-from trimtab.runtimes import why_no_listener
+from trimtab.release.runtimes import why_no_listener
 from trimtab.settings import Settings
-from trimtab.spec import load_model
 
 if TYPE_CHECKING:
     import docker

@@ -10,7 +10,6 @@ import numpy as np
 import treelite
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from trimtab.environment import export_lock, lock_digest
 from trimtab.records import (
     Candidate,
     Cause,
@@ -23,6 +22,7 @@ from trimtab.records import (
     Version,
     content_id,
 )
+from trimtab.release.environment import export_lock, lock_digest
 from trimtab.scoring.model import Artifact, artifact_digest
 
 AS_OF = datetime(2024, 2, 1, tzinfo=UTC)

@@ -9,8 +9,8 @@ import httpx
 
 from trimtab.errors import LedgerError, SpecError
 from trimtab.ledger import Ledger
+from trimtab.models import Model, load_models
 from trimtab.settings import Settings
-from trimtab.spec import Model, load_models
 
 _ANSWER_WITHIN_S = 5
 

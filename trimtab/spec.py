@@ -1,24 +1,13 @@
-"""ModelSpec: all that trimtab must know of a model, in one frozen value.
-
-A model is a folder ``deployments/models/<folder>/`` whose ``spec.py`` holds ``SPEC = ModelSpec(...)``. Functions are
-named as ``"module:function"``, looked up in the model's own folder. :func:`load_models` reads them all and refuses
-what is wrong with the field, the value and what would be right, before anything runs.
-"""
+"""ModelSpec: all that trimtab must know of a model, in one frozen value. `trimtab.models` reads it from a folder."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from trimtab.errors import SpecError, UnknownModelError
 from trimtab.records import content_id
 
 RESERVED_COLUMNS = frozenset(
@@ -253,137 +242,6 @@ METRICS: dict[str, tuple[str, ...]] = {
     "regression": ("root_mean_squared_error", "mean_absolute_error", "r2_score"),
 }
 """The metrics that are computed for each kind of target; the first is the default for gates and policy."""
-
-
-class Model:
-    """A spec and the folder that it came from, in which its functions are looked up.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-    folder : Path
-        The model's folder; a package of its own, so its modules may import each other relatively.
-    """
-
-    def __init__(self, spec: ModelSpec, folder: Path) -> None:
-        self.spec = spec
-        self.folder = folder
-
-    def function(self, reference: str) -> Callable[..., Any]:
-        """The function that ``"module:function"`` names in this model's folder.
-
-        Raises
-        ------
-        SpecError
-            If there is no such module or function.
-        """
-        module_name, function_name = reference.split(":")
-        module = _import(self.folder, module_name)
-        function = getattr(module, function_name, None)
-        if not callable(function):
-            raise SpecError(
-                f"{self.folder.name}: {reference!r} names no function; "
-                f"{module.__file__} has none called {function_name!r}"
-            )
-        return function  # type: ignore[no-any-return]
-
-
-def load_models(models_dir: Path) -> dict[str, Model]:
-    """Read every model folder, by model name.
-
-    Raises
-    ------
-    SpecError
-        If the folder is missing, or any spec in it is wrong; the message names folder, field, value and what would be
-        right.
-    """
-    if not models_dir.is_dir():
-        raise SpecError(
-            f"models_dir is {str(models_dir)!r}; it must be a folder with one folder a model, each with a spec.py"
-        )
-    models: dict[str, Model] = {}
-    for spec_file in sorted(models_dir.glob("*/spec.py")):
-        model = _load(spec_file.parent)
-        if model.spec.name in models:
-            raise SpecError(
-                f"{spec_file}: the name {model.spec.name!r} is taken by {models[model.spec.name].folder.name}: "
-                "each model needs its own"
-            )
-        models[model.spec.name] = model
-    return models
-
-
-def load_model(models_dir: Path, name: str) -> Model:
-    """The model of that name.
-
-    Raises
-    ------
-    UnknownModelError
-        If there is none; the message lists those that there are.
-    SpecError
-        As in :func:`load_models`.
-    """
-    models = load_models(models_dir)
-    if name not in models:
-        raise UnknownModelError(f"there is no model {name!r} in {models_dir}; there are {sorted(models) or 'none'}")
-    return models[name]
-
-
-def _load(folder: Path) -> Model:
-    try:
-        spec = getattr(_import(folder, "spec"), "SPEC", None)
-    except ValidationError as error:
-        raise SpecError(_explain(folder / "spec.py", error)) from error
-    if not isinstance(spec, ModelSpec):
-        raise SpecError(f"{folder / 'spec.py'}: SPEC is {type(spec).__name__}; it must be a trimtab.spec.ModelSpec")
-    model = Model(spec, folder)
-    for reference in (spec.source, *(trainer.function for trainer in spec.trainers)):
-        model.function(reference)
-    return model
-
-
-def _import(folder: Path, module_name: str) -> ModuleType:
-    """Import a module of a model's folder, afresh when its file has changed."""
-    package = "trimtab_models_" + content_id("m", str(folder.absolute())).removeprefix("m-")
-    if package not in sys.modules:
-        root = ModuleType(package)
-        root.__path__ = [str(folder)]
-        sys.modules[package] = root
-    name = f"{package}.{module_name}"
-    path = folder.joinpath(*module_name.split(".")).with_suffix(".py")
-    if not path.is_file():
-        raise SpecError(f"{folder.name}: there is no module {module_name!r}; {path} does not exist")
-    loaded = sys.modules.get(name)
-    stamp = path.stat().st_mtime_ns
-    if loaded is not None and getattr(loaded, "__trimtab_stamp__", None) == stamp:
-        return loaded
-    module_spec = importlib.util.spec_from_file_location(name, path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module
-    try:
-        module_spec.loader.exec_module(module)
-    except (ValidationError, SpecError):
-        del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        raise SpecError(f"{path} does not import: {type(error).__name__}: {error}") from error
-    module.__trimtab_stamp__ = stamp  # type: ignore[attr-defined]
-    return module
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"{path}: the spec is refused:"]
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "spec"
-        value = (
-            "" if problem["type"] in ("missing", "value_error") and not problem["loc"] else f" is {problem['input']!r}"
-        )
-        value = " is missing" if problem["type"] == "missing" else value
-        lines.append(f"  {where}{value}: {problem['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
 
 
 def _function_name(value: str) -> str:

@@ -21,7 +21,7 @@ from trimtab.ledger import Ledger
 from trimtab.predictions import read_window
 from trimtab.records import Candidate, Metric
 from trimtab.settings import Settings
-from trimtab.snapshots import slice_labels
+from trimtab.training.snapshots import slice_labels
 
 PREDECESSOR_ROWS = 10_000
 """The newest rows of a release's probation on which its predecessor is scored too."""

@@ -13,9 +13,10 @@ from prefect.cache_policies import NO_CACHE
 from trimtab.decay.profile import SCORE, Profile, reference_profile
 from trimtab.errors import LedgerError
 from trimtab.ledger import Ledger
+from trimtab.models import load_model
 from trimtab.records import Candidate, Evaluation, Snapshot
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec, load_model
+from trimtab.spec import ModelSpec
 
 PROFILE, SAMPLE = "profile.json", "sample.parquet"
 SAMPLE_ROWS = 5_000
@@ -45,7 +46,7 @@ def make_reference(model: str, candidate: Candidate, evaluation: Evaluation) -> 
 
 def ensure_reference(spec: ModelSpec, settings: Settings, candidate: Candidate, evaluation: Evaluation) -> Path:
     """The plain function under :func:`make_reference`."""
-    from trimtab.snapshots import read_snapshot
+    from trimtab.training.snapshots import read_snapshot
 
     folder = settings.home / "references" / candidate.id
     if (folder / PROFILE).is_file():
@@ -84,7 +85,7 @@ def score_rows(settings: Settings, artifact_digest: str, spec: ModelSpec, rows: 
     """
     from trimtab.errors import EvaluationError
     from trimtab.scoring.model import Artifact, ArtifactError
-    from trimtab.snapshots import feature_columns
+    from trimtab.training.snapshots import feature_columns
 
     try:
         artifact = Artifact.load(settings.artifacts_dir / artifact_digest, artifact_digest)

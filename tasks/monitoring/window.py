@@ -15,6 +15,7 @@ from trimtab.decay.policy import History, ruling_id
 from trimtab.decay.profile import SCORE
 from trimtab.errors import LedgerError, TrimtabError
 from trimtab.ledger import Ledger
+from trimtab.models import load_model
 from trimtab.predictions import PredictionLog
 from trimtab.records import (
     Cause,
@@ -30,7 +31,7 @@ from trimtab.records import (
     content_id,
 )
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec, load_model
+from trimtab.spec import ModelSpec
 
 R = TypeVar("R", bound=Record)
 

@@ -13,7 +13,7 @@ old release goes on serving, and the error propagates. In a flow::
     promote(version)                                  # the alias moves last
     drain_previous(release)
 
-stack.py (this stack's runtimes, routes and records) · containers.py (Docker) · trimtab/processes.py (local processes)
+stack.py (this stack's runtimes, routes and records) · containers.py (Docker) · processes are in trimtab/release/
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tasks.rollout.golden import golden_difference
 from tasks.rollout.stack import Stack, open_stack
 from trimtab.errors import RequestError, RolloutError, ServiceUnavailableError
 from trimtab.records import Candidate, Cause, Image, Release, Version, content_id
-from trimtab.releases import version_to_restore
+from trimtab.release.history import version_to_restore
 
 
 @task(task_run_name="find what {cause.model} goes back to")
 def find_restored(cause: Cause, to_version: str | None = None) -> tuple[Version, Candidate]:
-    """The version that a rollback brings back, and its candidate; see `trimtab.releases.version_to_restore`.
+    """The version that a rollback brings back, and its candidate; see `trimtab.release.history.version_to_restore`.
 
     Idempotent for a cause: once its release is recorded, that release's version is found again.
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import RolloutError, ServiceUnavailableError
-from trimtab.images import PORT
-from trimtab.runtimes import LOG_LINES, POLL_INTERVAL_S, ScorerOrder, not_ready, start_failure, why_no_listener
+from trimtab.release.images import PORT
+from trimtab.release.runtimes import LOG_LINES, POLL_INTERVAL_S, ScorerOrder, not_ready, start_failure, why_no_listener
 
 if TYPE_CHECKING:
     import docker
@@ -27,7 +27,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class ContainerRuntime:
-    """Runs scorers as containers (`trimtab.runtimes.Runtime`).
+    """Runs scorers as containers (`trimtab.release.runtimes.Runtime`).
 
     Parameters
     ----------

@@ -12,14 +12,14 @@ import msgspec
 from tasks.rollout.containers import ContainerRuntime, connect
 from trimtab.errors import RolloutError, ServiceUnavailableError
 from trimtab.ledger import Ledger
-from trimtab.processes import ProcessRuntime
+from trimtab.models import load_model
 from trimtab.records import Candidate, Image, Release, Version
-from trimtab.runtimes import Runtime, ScorerOrder
+from trimtab.release.processes import ProcessRuntime
+from trimtab.release.runtimes import Runtime, ScorerOrder
 from trimtab.scoring.model import MANIFEST, Manifest
 from trimtab.serving.client import GatewayClient
 from trimtab.serving.routes import Route, RouteFeature
 from trimtab.settings import Settings
-from trimtab.spec import load_model
 
 
 class Stack:

@@ -1,6 +1,6 @@
 """Training: each trainer an MLflow run, each estimator an artifact that is evaluated and served as it is.
 
-mlflow_run.py (what a run looks like in MLflow) · trimtab/artifacts.py (how an estimator becomes an artifact)
+mlflow_run.py (what a run looks like in MLflow) · trimtab/training/artifacts.py (how an estimator becomes an artifact)
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.training.mlflow_run import log_training
-from trimtab.environment import export_lock, lock_digest
 from trimtab.errors import ServiceUnavailableError, TrainingError, TrimtabError
+from trimtab.models import Model, load_model
 from trimtab.records import Candidate, Snapshot, Validation, content_id
+from trimtab.release.environment import export_lock, lock_digest
 from trimtab.settings import Settings
-from trimtab.spec import Model, ModelSpec, Trainer, load_model
+from trimtab.spec import ModelSpec, Trainer
 from trimtab.tracking import require_mlflow
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _train(
 ) -> Candidate:
     import mlflow
 
-    from trimtab.artifacts import build_artifact
-    from trimtab.snapshots import read_snapshot
+    from trimtab.training.artifacts import build_artifact
+    from trimtab.training.snapshots import read_snapshot
 
     table = read_snapshot(snapshot)
     mlflow.set_tracking_uri(settings.mlflow_url)
@@ -150,9 +151,9 @@ def _train(
 def _fit(model: Model, trainer: Trainer, table: pa.Table) -> Any:
     import numpy as np
 
-    from trimtab.artifacts import feature_manifest
     from trimtab.scoring.model import Encoder
-    from trimtab.snapshots import feature_columns
+    from trimtab.training.artifacts import feature_manifest
+    from trimtab.training.snapshots import feature_columns
 
     features = feature_manifest(model.spec, table)
     matrix = Encoder(features)(feature_columns(model.spec, table))

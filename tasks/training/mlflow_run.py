@@ -13,7 +13,7 @@ from trimtab.records import Snapshot
 from trimtab.spec import ModelSpec, Trainer
 
 if TYPE_CHECKING:
-    from trimtab.artifacts import Built
+    from trimtab.training.artifacts import Built
 
 _EXAMPLE_ROWS = 5
 _DIGEST_LENGTH = 36
@@ -25,7 +25,7 @@ def log_training(spec: ModelSpec, trainer: Trainer, snapshot: Snapshot, table: p
 
     from trimtab.metrics import compare
     from trimtab.scoring import model as reader
-    from trimtab.snapshots import feature_columns
+    from trimtab.training.snapshots import feature_columns
 
     artifact = reader.Artifact.load(built.folder, built.digest)
     scores = artifact.predict(artifact.encode(feature_columns(spec, table)))

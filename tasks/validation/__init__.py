@@ -1,6 +1,6 @@
 """Great Expectations: what a model's suite says about a snapshot, or about a window of incoming rows.
 
-suite.py (reading and running a suite) · trimtab/validation_page.py (the page that opens offline)
+suite.py (reading and running a suite) · trimtab/pages/validation.py (the page that opens offline)
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.validation.suite import check_suite, columns_of, headline, read_suite, run_suite
 from trimtab.errors import ValidationFailedError
+from trimtab.models import load_model
+from trimtab.pages.validation import write_page
 from trimtab.records import FailedExpectation, Snapshot, Validation, content_id
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec, load_model
-from trimtab.validation_page import write_page
+from trimtab.spec import ModelSpec
 
 __all__ = ["check_suite", "explain", "read_suite", "validate", "validate_snapshot", "validate_window"]
 
@@ -39,7 +40,7 @@ def validate_snapshot(model: str, snapshot: Snapshot) -> Validation:
     SpecError
         If the suite is missing or wrong.
     """
-    from trimtab.snapshots import read_snapshot
+    from trimtab.training.snapshots import read_snapshot
 
     settings = Settings.from_env()
     spec = load_model(settings.models_dir, model).spec

@@ -20,10 +20,10 @@ from deployments.apply import apply, prefect_client
 from deployments.form import form
 from deployments.plan import plan
 from trimtab.errors import ServiceUnavailableError, SpecError
+from trimtab.models import load_models
 from trimtab.services import Supervisor
 from trimtab.services.definitions import prefect_server
 from trimtab.settings import Settings
-from trimtab.spec import load_models
 
 MODELS = Path(__file__).parents[1] / "models"
 

@@ -198,7 +198,7 @@ def test_an_environment_whose_build_was_killed_is_built_again(tmp_path: Path, mo
     """What a killed build left behind is never used."""
     settings = enter(monkeypatch, tmp_path / "home", runtime="process")
     digest = artifact(settings)
-    from trimtab.environment import environment_name
+    from trimtab.release.environment import environment_name
 
     lock = (settings.artifacts_dir / digest / "requirements.txt").read_text()
     half = settings.releases_dir / "environments" / f"{environment_name(lock)}.partial" / "bin"

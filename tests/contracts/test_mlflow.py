@@ -18,11 +18,11 @@ from tasks.registry import champion_version, promote, register
 from tasks.training import TAG_CANDIDATE, train
 from tasks.validation import validate
 from trimtab.errors import RegistryError, ServiceUnavailableError, TrainingError
+from trimtab.models import load_model
 from trimtab.records import Candidate, Decision, content_id
 from trimtab.scoring.model import Artifact
 from trimtab.settings import Settings
-from trimtab.snapshots import feature_columns, read_snapshot
-from trimtab.spec import load_model
+from trimtab.training.snapshots import feature_columns, read_snapshot
 
 SPEC = load_model(Path(__file__).parents[1] / "models", "loan").spec
 

@@ -1,4 +1,4 @@
-"""What every runtime promises (`trimtab.runtimes.Runtime`), held to by processes and by containers alike."""
+"""What every runtime promises (`trimtab.release.runtimes.Runtime`), held to by processes and by containers alike."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tasks.image import build_image
 from tasks.rollout.containers import ContainerRuntime, connect
 from tests.loan_artifact import make_artifact, records_of
 from trimtab.errors import RolloutError, ServiceUnavailableError
-from trimtab.processes import ProcessRuntime
-from trimtab.runtimes import Runtime, ScorerOrder, not_ready
+from trimtab.release.processes import ProcessRuntime
+from trimtab.release.runtimes import Runtime, ScorerOrder, not_ready
 from trimtab.settings import Settings
 
 

@@ -17,8 +17,8 @@ from tasks.rollout import (
 )
 from tests.loan_artifact import ROWS, make_artifact, records_of
 from trimtab.ledger import Ledger
-from trimtab.processes import ProcessRuntime
 from trimtab.records import Cause, Image, Release
+from trimtab.release.processes import ProcessRuntime
 from trimtab.scoring.model import artifact_digest
 from trimtab.serving.client import GatewayClient
 from trimtab.settings import Settings

@@ -15,8 +15,8 @@ import pytest
 
 from tests.flows.retrains import Retrains
 from trimtab.errors import TrimtabError
-from trimtab.processes import ProcessRuntime
 from trimtab.records import Candidate, Decision, Release, Retraining, Validation
+from trimtab.release.processes import ProcessRuntime
 from trimtab.services import Service, Supervisor, stack_services
 from trimtab.serving.client import GatewayClient
 from trimtab.settings import Settings

@@ -14,13 +14,13 @@ import pyarrow as pa
 from tests.loan_artifact import make_artifact, records_of
 from trimtab.ledger import Ledger
 from trimtab.metrics import compare
+from trimtab.models import Model, load_model
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, log_schema, new_prediction_ids
 from trimtab.predictions.schema import id_text
 from trimtab.records import Image, Release, Snapshot, content_id
 from trimtab.scoring.model import Artifact
 from trimtab.settings import Settings
-from trimtab.snapshots import conform, feature_columns, write_table
-from trimtab.spec import Model, load_model
+from trimtab.training.snapshots import conform, feature_columns, write_table
 
 ROOT = Path(__file__).parents[2]
 RELEASED = datetime(2024, 2, 20, tzinfo=UTC)

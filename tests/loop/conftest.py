@@ -11,10 +11,10 @@ import pytest
 from deployments.apply import apply
 from tests.loop.stack import Stack
 from trimtab.ledger import Ledger
+from trimtab.models import load_model
 from trimtab.services import Supervisor
 from trimtab.serving.client import GatewayClient
 from trimtab.settings import Settings
-from trimtab.spec import load_model
 
 ROOT = Path(__file__).parents[2]
 

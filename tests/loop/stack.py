@@ -12,10 +12,10 @@ import httpx
 import pandas as pd
 
 from trimtab.ledger import Ledger
+from trimtab.models import Model
 from trimtab.records import Retraining
 from trimtab.serving.client import GatewayClient
 from trimtab.settings import Settings
-from trimtab.spec import Model
 
 T = TypeVar("T")
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}

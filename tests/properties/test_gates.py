@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.gates import decide
+from trimtab.models import load_model
 from trimtab.records import Cause, Evaluation, Metric, SliceScore
-from trimtab.spec import METRICS, Gates, ModelSpec, load_model
+from trimtab.spec import METRICS, Gates, ModelSpec
 
 LOAN = load_model(Path(__file__).parents[1] / "models", "loan").spec
 CAUSE = Cause(id="cause-1", model="loan", trigger="manual", reason="", as_of=datetime(2024, 3, 9, tzinfo=UTC))

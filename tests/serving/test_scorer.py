@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.loan_artifact import ROWS, make_artifact
-from trimtab.layers import code_files
+from trimtab.release.layers import code_files
 from trimtab.scoring.model import Artifact
 
 INFER = "/v2/models/loan/infer"

@@ -17,12 +17,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trimtab.artifacts import build_artifact, feature_manifest
 from trimtab.errors import ParityError, TrainingError
-from trimtab.parity import check_parity, edge_rows
+from trimtab.models import load_model
 from trimtab.scoring.model import Artifact, ArtifactError, Encoder, artifact_digest
-from trimtab.snapshots import conform, feature_columns
-from trimtab.spec import ModelSpec, load_model
+from trimtab.spec import ModelSpec
+from trimtab.training.artifacts import build_artifact, feature_manifest
+from trimtab.training.parity import check_parity, edge_rows
+from trimtab.training.snapshots import conform, feature_columns
 
 MODEL = load_model(Path(__file__).parents[1] / "models", "loan")
 SPEC = MODEL.spec
@@ -91,7 +92,7 @@ def test_a_compiled_form_that_differs_is_not_used(tmp_path: Path, monkeypatch: p
 
         treelite.sklearn.import_model(other).serialize(str(path))
 
-    monkeypatch.setattr("trimtab.artifacts._compile", compile_another)
+    monkeypatch.setattr("trimtab.training.artifacts._compile", compile_another)
     built = build_artifact(SPEC, boosting(), TABLE, tmp_path)
     assert built.format == "skops"
     assert "scores differ" in built.reason

@@ -6,9 +6,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from trimtab.decay.fairness import selection
 from trimtab.decay.performance import against_predecessor, calibration, is_lost, loss_limit, realised
+from trimtab.models import load_model
 from trimtab.records import Metric
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec, load_model
+from trimtab.spec import ModelSpec
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from trimtab.decay.fairness import Selection
 from trimtab.decay.performance import Performance
 from trimtab.decay.policy import History, held_back, retrain_cause_id, rule
 from trimtab.decay.signals import Measurements
+from trimtab.models import load_model
 from trimtab.records import Action, FailedExpectation, Metric, Release, Retraining, Ruling, Validation
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec, load_model
+from trimtab.spec import ModelSpec
 
 DAY = timedelta(days=1)
 NOW = datetime(2024, 3, 10, tzinfo=UTC)

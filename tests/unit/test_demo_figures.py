@@ -18,8 +18,8 @@ from demo.errors import DemoError
 from demo.figures import MONTHLY, NEVER, TRIMTAB, Comparison, Week, compare
 from demo.flights import Flights, read_flights
 from demo.results import in_order_of, with_metrics
+from trimtab.models import load_model
 from trimtab.predictions.schema import microseconds
-from trimtab.spec import load_model
 
 ROOT = Path(__file__).parents[2]
 

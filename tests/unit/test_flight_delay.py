@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import SourceError
-from trimtab.snapshots import conform
-from trimtab.spec import Model, load_model
+from trimtab.models import Model, load_model
+from trimtab.training.snapshots import conform
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = st.datetimes(datetime(2012, 12, 31), datetime(2014, 1, 3), timezones=st.just(UTC))  # noqa: DTZ001

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trimtab.gates import decide, improvement
+from trimtab.models import load_model
 from trimtab.records import Cause, Decision, Evaluation, Metric, SliceScore
-from trimtab.spec import Gates, load_model
+from trimtab.spec import Gates
 
 SPEC = load_model(Path(__file__).parents[1] / "models", "loan").spec
 CAUSE = Cause(id="cause-1", model="loan", trigger="manual", reason="", as_of=datetime(2024, 3, 9, tzinfo=UTC))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trimtab.errors import RolloutError
 from trimtab.records import Release
-from trimtab.releases import served_versions, version_to_restore
+from trimtab.release.history import served_versions, version_to_restore
 
 
 def release(number: int, version: str, cause_id: str = "") -> Release:

@@ -13,9 +13,9 @@ import pytest
 
 from tasks.data import take_snapshot, time_windows
 from trimtab.errors import SourceError
+from trimtab.models import load_model
 from trimtab.settings import Settings
-from trimtab.snapshots import conform, read_snapshot, slice_labels, write_table
-from trimtab.spec import load_model
+from trimtab.training.snapshots import conform, read_snapshot, slice_labels, write_table
 
 MODEL = load_model(Path(__file__).parents[1] / "models", "loan")
 START, END = datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 3, tzinfo=UTC)

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from trimtab.errors import SpecError, UnknownModelError
-from trimtab.spec import ModelSpec, load_model, load_models
+from trimtab.models import load_model, load_models
+from trimtab.spec import ModelSpec
 
 GOOD: dict[str, Any] = {
     "name": "credit",

@@ -15,9 +15,9 @@ import pytest
 from tasks.data import take_snapshot
 from tasks.validation import check_suite, explain, validate
 from trimtab.errors import SpecError
+from trimtab.models import load_model
 from trimtab.settings import Settings
-from trimtab.snapshots import read_snapshot
-from trimtab.spec import load_model
+from trimtab.training.snapshots import read_snapshot
 
 SPEC = load_model(Path(__file__).parents[1] / "models", "loan").spec
 

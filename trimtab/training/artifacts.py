@@ -18,10 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.environment import export_lock, lock_digest
 from trimtab.errors import ParityError, TrainingError
-from trimtab.parity import check_parity, edge_rows
-from trimtab.reproducible import make_reproducible
+from trimtab.release.environment import export_lock, lock_digest
 from trimtab.scoring.model import (
     GOLDEN,
     MANIFEST,
@@ -35,8 +33,10 @@ from trimtab.scoring.model import (
     estimator_scorer,
     load_scorer,
 )
-from trimtab.snapshots import feature_columns
 from trimtab.spec import ModelSpec
+from trimtab.training.parity import check_parity, edge_rows
+from trimtab.training.reproducible import make_reproducible
+from trimtab.training.snapshots import feature_columns
 
 GOLDEN_ROWS = 32
 UNSEEN = "a category that was not seen"

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from trimtab.environment import find_uv, lock_digest, run_uv
 from trimtab.errors import ImageError
+from trimtab.release.environment import find_uv, lock_digest, run_uv
 from trimtab.scoring.model import artifact_digest
 
 IMAGE_PYTHON = "3.11"
@@ -112,7 +112,7 @@ def check_artifact(folder: Path, digest: str) -> None:
 
 def code_files() -> dict[str, Path]:
     """What runs inside an image, by its path there: the package's root and ``scoring``, without what MLflow needs."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     files = [package / "__init__.py", *package.joinpath("scoring").glob("*.py")]
     return {
         f"trimtab/{path.relative_to(package).as_posix()}": path for path in sorted(files) if path.name != "pyfunc.py"

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trimtab.environment import ensure_environment
 from trimtab.errors import RolloutError
-from trimtab.runtimes import POLL_INTERVAL_S, ScorerOrder, not_ready, start_failure
+from trimtab.release.environment import ensure_environment
+from trimtab.release.runtimes import POLL_INTERVAL_S, ScorerOrder, not_ready, start_failure
 
 STOP_TIMEOUT_S = 15.0
 
@@ -28,7 +28,7 @@ _DETACH = '"$@" >>scorer.log 2>&1 </dev/null & echo $! >pid'
 
 
 class ProcessRuntime:
-    """Runs scorers as processes of this machine (`trimtab.runtimes.Runtime`).
+    """Runs scorers as processes of this machine (`trimtab.release.runtimes.Runtime`).
 
     Parameters
     ----------

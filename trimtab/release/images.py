@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.layers import ARTIFACT, CODE, SITE, Layer
 from trimtab.records import Candidate, Version
+from trimtab.release.layers import ARTIFACT, CODE, SITE, Layer
 
 PORT = 8080
 USER = "10001:10001"
