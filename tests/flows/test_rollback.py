@@ -252,7 +252,7 @@ def test_a_container_takes_over_from_a_process_and_hands_back(
 def register(rollouts: Rollouts, mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """The recorded versions in MLflow, as training would have left them."""
     monkeypatch.setenv("TRIMTAB_MLFLOW_URL", mlflow_url)
-    client = MlflowClient(mlflow_url)
+    client = MlflowClient(mlflow_url, mlflow_url)
     if client.search_registered_models("name = 'loan'"):
         client.delete_registered_model("loan")
     client.create_registered_model("loan")
