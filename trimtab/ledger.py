@@ -8,56 +8,16 @@ another one under the same id is refused.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
-from trimtab.errors import LedgerError, LedgerTamperedError, LedgerUnavailableError
+from trimtab.errors import LedgerError, LedgerTamperedError
+from trimtab.ledger_table import GENESIS, Database, entries, row_hash
 from trimtab.records import RECORDS, Record
-
-_GENESIS = "0" * 64
-_LOCK_TIMEOUT_S = 30
-_POSTGRES_LOCK = 0x7472696D746162
-
-_metadata = sa.MetaData()
-_entries = sa.Table(
-    "ledger",
-    _metadata,
-    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
-    sa.Column("id", sa.String(64), nullable=False, unique=True),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("model", sa.String(128), nullable=False),
-    sa.Column("parents", sa.Text, nullable=False),
-    sa.Column("flow_run_id", sa.String(64), nullable=False),
-    sa.Column("recorded_at", sa.String(40), nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("previous_hash", sa.String(64), nullable=False),
-    sa.Column("hash", sa.String(64), nullable=False),
-    sa.Index("ledger_by_model_and_kind", "model", "kind", "sequence"),
-)
-
-# "Nothing is ever updated" is kept by the database itself, against honest mistakes; the hashes tell of the others.
-_REFUSE_CHANGES = {
-    "sqlite": tuple(
-        f"CREATE TRIGGER ledger_refuses_{change.lower()} BEFORE {change} ON ledger "
-        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-        for change in ("UPDATE", "DELETE")
-    ),
-    "postgresql": (
-        "CREATE OR REPLACE FUNCTION ledger_refuses() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
-        "CREATE TRIGGER ledger_refuses_change BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger "
-        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuses()",
-    ),
-}
 
 R = TypeVar("R", bound=Record)
 
@@ -91,19 +51,7 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        engine_url = sa.make_url(url)
-        if engine_url.get_backend_name() == "sqlite" and engine_url.database:
-            Path(engine_url.database).parent.mkdir(parents=True, exist_ok=True)
-        # Without a pool no connection outlives its use: a ledger needs no closing.
-        self._engine = sa.create_engine(engine_url, poolclass=sa.NullPool, connect_args=_connect_args(engine_url))
-        if engine_url.get_backend_name() == "sqlite":
-            sa.event.listen(self._engine, "connect", _configure_sqlite)
-            sa.event.listen(self._engine, "begin", _begin)
-        with self._writing() as connection:
-            if not sa.inspect(connection).has_table(_entries.name):
-                _metadata.create_all(connection)
-                for statement in _REFUSE_CHANGES.get(connection.dialect.name, ()):
-                    connection.exec_driver_sql(statement)
+        self._database = Database(url)
 
     def append(self, record: Record, flow_run_id: str = "") -> Entry:
         """State a record; stating it again returns the entry that is there.
@@ -115,7 +63,7 @@ class Ledger:
         """
         parents = record.parents()
         body = record.model_dump_json()
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if (known := self._row(connection, record.id)) is not None:
                 if known.kind != record.kind or json.loads(known.body) != json.loads(body):
                     raise LedgerError(f"{record.id} is on record with other content; a record is never changed")
@@ -124,7 +72,7 @@ class Ledger:
                 if self._row(connection, parent) is None:
                     raise LedgerError(f"{record.kind} {record.id} follows from {parent}, which is not on record")
             last = connection.execute(
-                sa.select(_entries.c.sequence, _entries.c.hash).order_by(_entries.c.sequence.desc()).limit(1)
+                sa.select(entries.c.sequence, entries.c.hash).order_by(entries.c.sequence.desc()).limit(1)
             ).first()
             values: dict[str, Any] = {
                 "sequence": last.sequence + 1 if last else 1,
@@ -135,10 +83,10 @@ class Ledger:
                 "flow_run_id": flow_run_id,
                 "recorded_at": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "body": body,
-                "previous_hash": last.hash if last else _GENESIS,
+                "previous_hash": last.hash if last else GENESIS,
             }
-            values["hash"] = _hash(values)
-            connection.execute(_entries.insert().values(**values))
+            values["hash"] = row_hash(values)
+            connection.execute(entries.insert().values(**values))
         return Entry(
             values["sequence"],
             record,
@@ -156,7 +104,7 @@ class Ledger:
         LedgerError
             If there is none.
         """
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = self._row(connection, record_id)
         if row is None:
             raise LedgerError(f"nothing is on record under {record_id!r}")
@@ -164,7 +112,7 @@ class Ledger:
 
     def find(self, kind: type[R], record_id: str) -> R | None:
         """The record of that kind and id, or None."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = self._row(connection, record_id)
         if row is None:
             return None
@@ -178,23 +126,23 @@ class Ledger:
     def latest(self, kind: type[R], model: str) -> R | None:
         """The newest record of a kind of a model, or None."""
         query = (
-            sa.select(_entries)
-            .where(_entries.c.kind == kind.kind, _entries.c.model == model)
-            .order_by(_entries.c.sequence.desc())
+            sa.select(entries)
+            .where(entries.c.kind == kind.kind, entries.c.model == model)
+            .order_by(entries.c.sequence.desc())
             .limit(1)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).first()
         return None if row is None else _entry(row).record  # type: ignore[return-value]
 
     def entries(self, kind: type[Record] | None = None, model: str | None = None) -> list[Entry]:
         """All entries, of a kind and of a model if asked for, oldest first."""
-        query = sa.select(_entries).order_by(_entries.c.sequence)
+        query = sa.select(entries).order_by(entries.c.sequence)
         if kind is not None:
-            query = query.where(_entries.c.kind == kind.kind)
+            query = query.where(entries.c.kind == kind.kind)
         if model is not None:
-            query = query.where(_entries.c.model == model)
-        with self._reading() as connection:
+            query = query.where(entries.c.model == model)
+        with self._database.reading() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
     def ancestors(self, record_id: str) -> list[Entry]:
@@ -227,16 +175,16 @@ class Ledger:
         LedgerTamperedError
             At the first entry that was changed, removed or inserted, naming it.
         """
-        expected_hash, expected_sequence = _GENESIS, 1
-        with self._reading() as connection:
-            for row in connection.execute(sa.select(_entries).order_by(_entries.c.sequence)).mappings():
+        expected_hash, expected_sequence = GENESIS, 1
+        with self._database.reading() as connection:
+            for row in connection.execute(sa.select(entries).order_by(entries.c.sequence)).mappings():
                 values = dict(row)
                 if values["sequence"] != expected_sequence:
                     raise LedgerTamperedError(
                         f"entry {expected_sequence} is gone: "
                         f"after entry {expected_sequence - 1} comes {values['sequence']}"
                     )
-                if values["previous_hash"] != expected_hash or values["hash"] != _hash(values):
+                if values["previous_hash"] != expected_hash or values["hash"] != row_hash(values):
                     raise LedgerTamperedError(
                         f"entry {values['sequence']} ({values['kind']} {values['id']}) was altered: "
                         "its hash is not that of its content"
@@ -246,35 +194,14 @@ class Ledger:
 
     def head(self) -> tuple[int, str]:
         """Sequence and hash of the newest entry; kept elsewhere, they prove that the end was not cut off."""
-        query = sa.select(_entries.c.sequence, _entries.c.hash).order_by(_entries.c.sequence.desc()).limit(1)
-        with self._reading() as connection:
+        query = sa.select(entries.c.sequence, entries.c.hash).order_by(entries.c.sequence.desc()).limit(1)
+        with self._database.reading() as connection:
             row = connection.execute(query).first()
-        return (0, _GENESIS) if row is None else (row.sequence, row.hash)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """One writer at a time: the chain has one end."""
-        with self._answering(), self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
-            yield connection
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._answering(), self._engine.connect().execution_options(reading=True) as connection:
-            yield connection
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except OperationalError as error:
-            where = self._engine.url.render_as_string()
-            raise LedgerUnavailableError(f"the ledger at {where} does not answer: {error.orig}") from error
+        return (0, GENESIS) if row is None else (row.sequence, row.hash)
 
     @staticmethod
     def _row(connection: sa.Connection, record_id: str) -> Any:
-        return connection.execute(sa.select(_entries).where(_entries.c.id == record_id)).first()
+        return connection.execute(sa.select(entries).where(entries.c.id == record_id)).first()
 
 
 def _entry(row: Any) -> Entry:
@@ -287,37 +214,3 @@ def _entry(row: Any) -> Entry:
         datetime.fromisoformat(row.recorded_at),
         row.hash,
     )
-
-
-def _hash(values: dict[str, Any]) -> str:
-    covered: Sequence[Any] = [
-        values[name]
-        for name in (
-            "sequence",
-            "id",
-            "kind",
-            "model",
-            "parents",
-            "flow_run_id",
-            "recorded_at",
-            "body",
-            "previous_hash",
-        )
-    ]
-    return hashlib.sha256(json.dumps(covered, separators=(",", ":")).encode()).hexdigest()
-
-
-def _connect_args(url: sa.URL) -> dict[str, Any]:
-    return {"timeout": _LOCK_TIMEOUT_S} if url.get_backend_name() == "sqlite" else {}
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    # SQLAlchemy must not begin for us: a read that later writes could not take the lock.
-    connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin(connection: sa.Connection) -> None:
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.errors import LedgerError, LedgerTamperedError
+from trimtab.errors import LedgerError, LedgerTamperedError, LedgerUnavailableError
 from trimtab.ledger import Ledger
 from trimtab.records import Cause
 
@@ -118,4 +118,18 @@ def test_many_processes_make_one_unbroken_chain(ledger: Ledger, tmp_path: Path) 
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
     with pytest.raises(LedgerError, match="does not answer") as caught:
         Ledger("postgresql+psycopg://clerk:secret@127.0.0.1:1/ledger")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"not a database, whatever its name says" * 100)
+    with pytest.raises(LedgerUnavailableError, match=r"ledger.db does not answer: file is not a database"):
+        Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def test_a_url_that_is_none_is_refused_with_what_would_be_right() -> None:
+    with pytest.raises(
+        LedgerError, match="TRIMTAB_LEDGER_URL is no database URL; it must be like sqlite:///path"
+    ) as caught:
+        Ledger("clerk:secret@ledger.db")
     assert "secret" not in str(caught.value)
