@@ -66,7 +66,8 @@ def _over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None:
         of_action = [(one.end, signal.value) for one, signal in found if one.action is action]
         if of_action:
             axes.scatter(*zip(*of_action, strict=True), s=22, color=colour, label=str(action), zorder=3)
-    axes.legend(fontsize=7, loc="upper left", title="dotted: at evaluation, dashed: limit", title_fontsize=7)
+    # Above the axes: inside, it would hide windows.
+    axes.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, borderaxespad=0.2)
     shown = ends[:: max(1, len(ends) // 6)]
     axes.set_xticks(shown, [f"{end:%b %d}" for end in shown])
 

@@ -238,16 +238,20 @@ class Supervisor:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Within it SIGTERM interrupts like Ctrl-C (KeyboardInterrupt), so that both leave through the same door."""
+    """Within it SIGTERM and SIGINT interrupt (KeyboardInterrupt), so that both leave through the same door.
+
+    SIGINT as well: a process that a shell started in the background would not hear it.
+    """
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
