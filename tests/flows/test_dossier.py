@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_an_unknown_id_makes_a_red_run_and_no_page(home: tuple[Settings, list[st
 def test_nothing_is_published_from_a_ledger_that_was_altered(home: tuple[Settings, list[str]]) -> None:
     """A dossier is made of proof; a broken chain proves nothing."""
     settings, ids = home
-    with sqlite3.connect(settings.home / "ledger.db") as connection:
+    with closing(sqlite3.connect(settings.home / "ledger.db")) as connection, connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("UPDATE ledger SET body = replace(body, '0.49', '0.99') WHERE id = 'decision-2'")

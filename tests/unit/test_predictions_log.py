@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import closing
 from datetime import timedelta
 
 import pyarrow as pa
@@ -111,7 +112,7 @@ def test_sealing_moves_rows_into_segments_ordered_by_id(log, monkeypatch):
         assert span.size_bytes == span.path.stat().st_size
         file.close()
     assert log.verify() == 3
-    with sqlite3.connect(log.folder / "spool.sqlite") as spool:
+    with closing(sqlite3.connect(log.folder / "spool.sqlite")) as spool, spool:
         assert spool.execute("SELECT count(*) FROM batches").fetchone() == (0,)
     spool.close()
     for batch in batches:
@@ -162,7 +163,7 @@ def test_a_seal_that_is_cut_short_loses_and_doubles_nothing(log, monkeypatch, po
             log.seal()
     other = PredictionLog(log.folder)
     left = {"while deleting": 350}.get(point, 450)
-    with sqlite3.connect(log.folder / "spool.sqlite") as database:
+    with closing(sqlite3.connect(log.folder / "spool.sqlite")) as database, database:
         assert database.execute("SELECT count(*) FROM batches").fetchone() == (left,)
     database.close()
     assert ids_in(other) == kept

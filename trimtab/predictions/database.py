@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,6 +79,8 @@ class Database:
         except BaseException:
             writer.close()
             raise
+        # Not every reader of a log that once wrote to it has an end at which to close it.
+        weakref.finalize(self, writer.close)
         return writer
 
     def _make(self) -> None:
