@@ -222,6 +222,6 @@ def _compiler() -> str | None:
     """A Python of the image's version, whose bytecode is good there."""
     if f"{sys.version_info.major}.{sys.version_info.minor}" == IMAGE_PYTHON:
         return sys.executable
-    command = [find_uv(), "--quiet", "python", "find", "--no-python-downloads", IMAGE_PYTHON]
+    command = [find_uv(), "python", "find", "--no-python-downloads", "--no-project", IMAGE_PYTHON]
     done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout.strip() or None if done.returncode == 0 else None
