@@ -97,6 +97,16 @@ BAD = {
     ),
     "an event time that is none": (infer_body(event_time="soon"), 400, ["event_time", '"soon"', "ISO 8601"]),
     "an event time that is a number": (infer_body(event_time=[12]), 400, ["event_time, row 0", "12", "ISO 8601"]),
+    "an event time after the last year in UTC": (
+        infer_body(event_time="9999-12-31T23:59:59-14:00"),
+        400,
+        ["event_time", "9999-12-31T23:59:59-14:00", "years 1 to 9999"],
+    ),
+    "an event time before the first year in UTC": (
+        infer_body(event_time=["0001-01-01T00:00:00+14:00"]),
+        400,
+        ["event_time, row 0", "0001-01-01T00:00:00+14:00", "years 1 to 9999"],
+    ),
     "too few event times": (
         infer_body(event_time=["2024-01-31T12:00:00Z"] * 2),
         400,

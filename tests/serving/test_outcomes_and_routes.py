@@ -50,6 +50,8 @@ def test_outcomes_are_kept_once_and_corrections_beside_them(served):
         ({"value": "1"}, "value"),
         ({}, "value"),
         ({"value": 1, "observed_at": "yesterday"}, 'outcome 0: observed_at is "yesterday"'),
+        ({"value": 1, "observed_at": "9999-12-31T23:59:59-14:00"}, "outcome 0: observed_at is"),
+        ({"value": 1, "observed_at": "0001-01-01T00:00:00+14:00"}, "years 1 to 9999"),
         ({"value": 1, "observed": "2024-02-01T00:00:00Z"}, "observed"),
     ],
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -193,10 +193,14 @@ def parse_time(text: Any, where: str) -> int:
         400, naming the place and the value.
     """
     try:
-        return microseconds(datetime.fromisoformat(text))
+        moment = datetime.fromisoformat(text)
+        # A time that a timezone moves out of the calendar would be stored, and then be read by nothing.
+        return microseconds(moment.astimezone(UTC) if moment.tzinfo else moment)
     except (ValueError, TypeError, OverflowError) as error:
         raise RequestError(
-            400, f"{where} is {shown(text)}; it must be an ISO 8601 time with a timezone, such as 2024-01-31T12:00:00Z"
+            400,
+            f"{where} is {shown(text)}; it must be an ISO 8601 time with a timezone, such as 2024-01-31T12:00:00Z, "
+            "and in UTC of the years 1 to 9999",
         ) from error
 
 
