@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from prefect import flow
-from prefect.runtime import flow_run
 
+from flows.causes import retrain_cause
 from tasks import lineage, rollout
 from tasks.data import take_snapshot
 from tasks.evaluation import evaluate, evaluation_id, show_decision
@@ -17,7 +17,7 @@ from tasks.progress import show_progress
 from tasks.registry import note_decision, promote, register
 from tasks.training import candidate_id, train
 from tasks.validation import validate_snapshot
-from trimtab.errors import SpecError, ValidationFailedError
+from trimtab.errors import ValidationFailedError
 from trimtab.gates import decide
 from trimtab.models import load_model
 from trimtab.records import (
@@ -75,17 +75,19 @@ def retrain(
     reason
         Why, in words; kept on record.
     cause
-        The decay event's payload (``ruling_id``, ``as_of``, ``reason``), or ``{"key": ...}`` to name a manual cause so
-        that another run can go on with it.
+        The decay event's payload, whose ``ruling_id`` names a RETRAIN ruling that is on record, or ``{"key": ...}`` to
+        name a manual cause so that another run can go on with it.
 
     Raises
     ------
     UnknownModelError
         If there is no such model.
+    SpecError
+        If ``as_of`` is naive or not yet here, or ``cause`` names no RETRAIN ruling of the model.
     SourceError, ValidationFailedError, TrainingError, EvaluationError, ImageError, RolloutError
         From the step that failed; what served before still serves.
     """
-    why = _record(_cause(model, as_of, reason, cause or {}))
+    why = _record(retrain_cause(model, as_of, reason, cause or {}))
     if ended := lineage.recorded(Retraining, content_id("retraining", why.id)):
         return ended
     training = _record(take_snapshot(model, "training", why.as_of))
@@ -116,34 +118,6 @@ def _record(statement: R) -> R:
     stated = lineage.record(statement)
     show_progress(f"{stated.model}-retraining", _PROGRESS[stated.kind], f"retraining {stated.model}")
     return stated
-
-
-def _cause(model: str, as_of: datetime | None, reason: str, payload: dict[str, Any]) -> Cause:
-    """Why this run happens: the decay ruling of the payload, the schedule, or someone's wish."""
-    if payload.get("model", model) != model:
-        raise SpecError(f"cause is of model {payload['model']!r}; this run is of {model!r}")
-    spec = load_model(Settings.from_env().models_dir, model).spec
-    ruling_id = payload.get("ruling_id")
-    trigger = "decay" if ruling_id else "schedule" if "auto-scheduled" in flow_run.get_tags() else "manual"
-    key = (ruling_id,) if ruling_id else (spec.name, trigger, as_of, payload.get("key") or flow_run.get_id())
-    cause_id = content_id("cause", *key)
-    if known := lineage.recorded(Cause, cause_id):
-        return known
-    return Cause(
-        id=cause_id,
-        model=spec.name,
-        trigger=trigger,
-        reason=reason or payload.get("reason") or f"{trigger} retraining",
-        as_of=_moment(as_of or payload.get("as_of") or datetime.now(UTC)),
-        ruling_id=ruling_id,
-    )
-
-
-def _moment(value: datetime | str) -> datetime:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if moment.tzinfo is None:
-        raise SpecError(f"as_of is {moment.isoformat()}; it must have a timezone, such as {moment.isoformat()}+00:00")
-    return moment.astimezone(UTC)
 
 
 def _validated(model: str, snapshot: Snapshot) -> Validation:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from prefect import flow, get_run_logger
 
+from flows.causes import moment
 from tasks import lineage, monitoring
 from tasks.validation import validate_window
 from trimtab.decay.policy import rule
@@ -13,19 +14,20 @@ from trimtab.decay.signals import Measurements
 from trimtab.records import Ruling
 
 
-@flow(flow_run_name="watch-{model}", description="Judge the latest window of a model's live predictions.")
+@flow(flow_run_name="watch {model}", description="Judge the latest window of a model's live predictions.")
 def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
     """Judge the window of a model that ends at ``as_of`` (now by default), once.
 
     A window that was judged before is not judged again: its ruling is returned, and nothing is announced. Before the
     first release there is nothing to judge: None.
     """
+    stands_at = moment(as_of)
     monitoring.acknowledge_segments(model, [lineage.record(segment) for segment in monitoring.seal_log(model)])
-    window = monitoring.open_window(model, as_of or monitoring.utc_now())
+    window = monitoring.open_window(model, stands_at)
     if window is None:
         get_run_logger().info("%s has no release yet: there is nothing to watch", model)
         return None
-    monitoring.reconcile(window, monitoring.utc_now())
+    monitoring.reconcile(window, moment(None))
     if known := lineage.recorded(Ruling, window.ruling_id):
         return known
     incoming = monitoring.read_incoming(window)

@@ -16,7 +16,6 @@ from tasks.monitoring.window import (
     read_incoming,
     report_path,
     seal_log,
-    utc_now,
 )
 
 __all__ = [
@@ -35,5 +34,4 @@ __all__ = [
     "reconcile",
     "report_path",
     "seal_log",
-    "utc_now",
 ]

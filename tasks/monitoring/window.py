@@ -60,11 +60,6 @@ class Window(Value):
         return ruling_id(self.spec, self.release.id, self.start, self.end)
 
 
-def utc_now() -> datetime:
-    """The time at which a watch judges when it is told none."""
-    return datetime.now(UTC)
-
-
 def report_path(window: Window) -> str:
     """Where the window's report is, relative to the reports folder and to their address."""
     return f"{window.spec.name}/{window.end:%Y-%m-%d}-{window.ruling_id.removeprefix('ruling-')[:8]}/drift.html"
@@ -149,7 +144,9 @@ def read_history(model: str) -> History:
 
 
 def _log(model: str) -> PredictionLog:
-    return PredictionLog(Settings.from_env().predictions_dir / model)
+    settings = Settings.from_env()
+    # Looked up first: a name that is none must not become a path.
+    return PredictionLog(settings.predictions_dir / load_model(settings.models_dir, model).spec.name)
 
 
 def _evaluation(ledger: Ledger, release: Release) -> Evaluation:
