@@ -47,6 +47,13 @@ BAD = {
     "Infinity": (raw(b"[-Infinity]"), 400, ["'income', row 0", "-Infinity", "finite number"]),
     "beyond floats": (raw(b"[1e999]"), 400, ["'income', row 0", "Infinity", "finite number"]),
     "a whole number beyond floats": (raw(b"[1" + b"0" * 400 + b"]"), 400, ["'income', row 0", "finite number"]),
+    "whole numbers beyond floats of which the sum is small": (
+        infer_body({"income": [0], "age": [1, 2], "region": ["a"] * 2, "employed": [True] * 2})
+        .replace(b"[0]", b"[1" + b"0" * 400 + b",-1" + b"0" * 400 + b"]")
+        .replace(b"[1]", b"[2]", 1),
+        400,
+        ["'income', row 0", "finite number"],
+    ),
     "a missing column": (
         infer_body({k: v for k, v in ROW.items() if k != "age"}),
         400,
@@ -169,6 +176,19 @@ def test_whole_numbers_sent_as_floats_are_taken_for_integers(gateway):
         client.switch(gateway.route(url, model="second"))
         answer = client.infer("second", {**ROW, "age": [30.0], "income": [2]})
         assert client.prediction(answer["prediction_id"][0])["record"]["age"] == 30
+        client.withdraw("second")
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "9223372036854775808", "1" + "0" * 300, "-9007199254740993"])
+def test_whole_numbers_beyond_what_floats_tell_apart_are_taken_as_the_nearest(gateway, number):
+    url, _ = gateway.scorer()
+    with gateway.client() as client:
+        client.switch(gateway.route(url, model="second"))
+        response = httpx.post(f"{gateway.url}/v2/models/second/infer", content=raw(f"[{number}]".encode()))
+        assert response.status_code == 200, response.text
+        outputs = {output["name"]: output["data"][0] for output in response.json()["outputs"]}
+        assert outputs["score"] == float(number)
+        assert client.prediction(outputs["prediction_id"])["record"]["income"] == float(number)
         client.withdraw("second")
 
 

@@ -18,6 +18,8 @@ import pytest
 from tests.serving.stack import ROW, infer_body, load, scoring, until
 from trimtab.errors import ServiceUnavailableError
 from trimtab.predictions import PredictionLog
+from trimtab.serving.batching import Lane, LogWriter
+from trimtab.serving.protocol import Rows
 
 START, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -217,6 +219,32 @@ def test_a_full_disk_fails_closed_and_recovers(make_stack, tmp_path):
     finally:
         stack.stop()
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_request_that_cannot_be_logged_does_not_fail_its_neighbours(stack):
+    """Rows that no check let through make Arrow refuse the batch; those beside them are answered and logged."""
+    url, _ = stack.scorer()
+    folder = stack.settings.predictions_dir / "loan"
+
+    async def answers():
+        writer = LogWriter(folder)
+        lane = Lane(stack.route(url), writer, 1000)
+        incomes = [[1.0, 2.0], [2**53 + 1], [3.0]]
+        asked = [Rows([x, [30] * len(x), ["a"] * len(x), [True] * len(x)], len(x), [10**15] * len(x)) for x in incomes]
+        try:
+            return await asyncio.gather(*(lane.submit(rows) for rows in asked), return_exceptions=True)
+        finally:
+            await asyncio.wait_for(lane.drain(), 5)
+            lane.close()
+            writer.close()
+
+    one, bad, two = asyncio.run(answers())
+    assert isinstance(bad, ValueError)
+    assert (one[1], two[1]) == ([1.0, 2.0], [3.0])
+    rows = PredictionLog(folder).read(datetime(2001, 1, 1, tzinfo=UTC), END, ["prediction_id", "score"]).to_pylist()
+    assert {row["prediction_id"]: row["score"] for row in rows} == dict(
+        zip(one[0] + two[0], [1.0, 2.0, 3.0], strict=True)
+    )
 
 
 def test_a_caller_that_hangs_up_harms_nobody(served):

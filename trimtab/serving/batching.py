@@ -171,6 +171,16 @@ class Lane:
         except PredictionLogError as error:
             self._fail(batch, RequestError(503, f"the prediction was not logged and is therefore not given: {error}"))
             return
+        except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request, by the future)
+            if len(batch) == 1:
+                self._fail(batch, error)
+            # One request that cannot be logged must not fail the others: of the batch nothing was kept.
+            start = 0
+            for alone in batch if len(batch) > 1 else ():
+                end = start + alone[0].n
+                await self._log([alone], scores[start:end])
+                start = end
+            return
         except BaseException as error:
             self._fail(batch, error)
             raise

@@ -78,6 +78,8 @@ def _check_column(feature: RouteFeature, values: list[Any]) -> list[Any]:
     elif feature.type == "boolean":
         sound = types <= {bool}
     elif types <= {int, float}:
+        if feature.type == "number" and int in types:
+            return _as_floats(feature, values)
         sound = all(_is_sound(feature, value) for value in values) if len(values) == 1 else _all_sound(feature, values)
         if sound and feature.type == "integer" and float in types:
             return [None if value is None else int(value) for value in values]
@@ -86,6 +88,17 @@ def _check_column(feature: RouteFeature, values: list[Any]) -> list[Any]:
     if not sound:
         _refuse(feature, values)
     return values
+
+
+def _as_floats(feature: RouteFeature, values: list[Any]) -> list[Any]:
+    """The nearest floats of numbers: Arrow takes no whole number beyond 2**53 for one that is not the same."""
+    try:
+        floats = [None if value is None else float(value) for value in values]
+    except OverflowError:  # a whole number beyond all floats
+        _refuse(feature, values)
+    if not _all_sound(feature, floats):
+        _refuse(feature, values)
+    return floats
 
 
 def _all_sound(feature: RouteFeature, values: list[Any]) -> bool:
