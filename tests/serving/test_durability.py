@@ -185,6 +185,21 @@ def test_a_log_that_cannot_grow_fails_closed_and_recovers(make_stack):
     assert sorted(logged(stack)) == sorted(key.replace("-", "") for key in told)
 
 
+def test_a_log_removed_under_the_gateway_is_answered_with_503_until_it_is_back(served, tmp_path):
+    folder = served.settings.predictions_dir / "loan"
+    with served.client() as client:
+        told = client.infer("loan", ROW)["prediction_id"]
+        for path in folder.glob("spool.sqlite*"):
+            path.rename(tmp_path / path.name)
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailableError, match=r"spool\.sqlite .*was removed or replaced while in use"):
+                client.infer("loan", ROW)
+        for path in tmp_path.glob("spool.sqlite*"):
+            path.rename(folder / path.name)
+        told += client.infer("loan", ROW)["prediction_id"]
+    assert sorted(logged(served)) == sorted(key.replace("-", "") for key in told)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_fails_closed_and_recovers(make_stack, tmp_path):
     """On a disk of 1 MB, requests are answered and logged until it is full, refused then, answered again after."""

@@ -341,3 +341,77 @@ def test_features_may_be_named_like_paths(log):
     log.append(make_rows(2, features=(("a", "number"), ("a.b", "category"), ("select", "boolean"))))
     log.seal()
     assert log.read(T0, LATER, ["a.b", "a"]).to_pydict() == {"a.b": ["north"] * 2, "a": [1.5] * 2}
+
+
+def put_aside(log, to):
+    """Move the spool with what belongs to it; the connection in use goes with it."""
+    to.mkdir()
+    for path in log.folder.glob("spool.sqlite*"):
+        path.rename(to / path.name)
+
+
+def test_a_spool_that_is_removed_while_in_use_is_never_made_anew(log, tmp_path):
+    """Nothing is written until the file is back; then it holds what was written before and after."""
+    log.append(make_rows(2))
+    put_aside(log, tmp_path / "aside")
+    for _ in range(2):
+        with pytest.raises(PredictionLogError, match=r"spool\.sqlite or its -wal file was removed or replaced"):
+            log.append(make_rows(1))
+    assert not (log.folder / "spool.sqlite").exists()
+    for path in (tmp_path / "aside").iterdir():
+        path.rename(log.folder / path.name)
+    log.append(make_rows(3))
+    assert len(log.read(T0, LATER)) == 5
+
+
+def test_a_spool_that_is_replaced_refuses_one_write_and_takes_the_next_under_its_own_schemas(log, tmp_path):
+    other = PredictionLog(tmp_path / "other")
+    other.append(make_rows(1, features=(("shoe", "number"),)))
+    other.close()
+    log.append(make_rows(1))
+    put_aside(log, tmp_path / "aside")
+    (tmp_path / "other" / "spool.sqlite").rename(log.folder / "spool.sqlite")
+    with pytest.raises(PredictionLogError, match="removed or replaced while in use"):
+        log.append(make_rows(1))
+    log.append(make_rows(2))
+    rows = log.read(T0, LATER)
+    assert len(rows) == 3
+    assert rows["income"].to_pylist() == [None, 1.5, 1.5]
+
+
+def test_a_write_ahead_log_that_is_removed_while_in_use_refuses_the_write(log):
+    log.append(make_rows(1))
+    (log.folder / "spool.sqlite-wal").unlink()
+    with pytest.raises(PredictionLogError, match="-wal file was removed or replaced"):
+        log.append(make_rows(1))
+
+
+def test_a_copy_put_back_in_another_journal_mode_is_guarded_too(log, tmp_path):
+    log.append(make_rows(1))
+    with closing(sqlite3.connect(log.folder / "spool.sqlite")) as connection:
+        connection.execute("VACUUM INTO ?", (str(tmp_path / "copy"),))
+    put_aside(log, tmp_path / "aside")
+    (tmp_path / "copy").rename(log.folder / "spool.sqlite")
+    with pytest.raises(PredictionLogError, match="removed or replaced while in use"):
+        log.append(make_rows(1))
+    log.append(make_rows(1))
+    assert len(log.read(T0, LATER)) == 2
+    (log.folder / "spool.sqlite").unlink()
+    with pytest.raises(PredictionLogError, match="removed or replaced while in use"):
+        log.append(make_rows(1))
+
+
+def test_nothing_to_acknowledge_makes_no_file(log):
+    log.acknowledge([])
+    assert not log.folder.exists()
+
+
+def test_two_logs_of_one_folder_in_turn_find_the_file_their_own(log):
+    """Opening and closing beside a writer, as sealers do, removes nothing that it uses."""
+    for _ in range(3):
+        log.append(make_rows(1))
+        other = PredictionLog(log.folder)
+        other.append(make_rows(1))
+        other.seal()
+        other.close()
+    assert len(log.read(T0, LATER)) == 6

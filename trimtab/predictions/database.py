@@ -17,9 +17,17 @@ from trimtab.errors import PredictionLogError
 
 _BUSY_TIMEOUT_S = 30
 
+_Inode = tuple[int, int] | None
+_Identity = tuple[_Inode, _Inode]
+"""Device and inode of the database and of its write-ahead log; None for one that is not there."""
+
 
 class Database:
     """One file. Safe for threads and for many processes; makes the file on the first write.
+
+    A file that is removed or replaced while it is written to would take every commit with it: the write that finds it
+    so is refused. The next takes what is there then; while nothing is there every write is refused, as this object
+    makes a file but once.
 
     Parameters
     ----------
@@ -36,15 +44,26 @@ class Database:
         self._version = version
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._opened: _Identity | None = None
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection, for one thread at a time; each statement commits unless the caller begins."""
+        """The writing connection, for one thread at a time; each statement commits unless the caller begins.
+
+        Raises
+        ------
+        PredictionLogError
+            If the file cannot be used, or was removed or replaced since the last write.
+        """
         with self._lock, self._translated():
             try:
                 if self._writer is None:
                     self._writer = self._open()
+                    self._opened = self._identity()
+                self._check_there()
                 yield self._writer
+                # Once more: what was committed to a file that has gone meanwhile must not be answered.
+                self._check_there()
             except BaseException:
                 # What a transaction began is undone; after a full disk a fresh connection finds the last commit.
                 self._disconnect()
@@ -71,17 +90,38 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.exists():
+            if self._opened is not None:
+                raise self._moved()
             self._make()
         writer = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             self._check_version(writer)
             writer.execute("PRAGMA synchronous = FULL")
+            # A copy that was put back need not be in this mode; a file that is in it stays as it is.
+            writer.execute("PRAGMA journal_mode = WAL")
         except BaseException:
             writer.close()
             raise
         # Not every reader of a log that once wrote to it has an end at which to close it.
         weakref.finalize(self, writer.close)
         return writer
+
+    def _identity(self) -> _Identity:
+        """Which file has the name, and which its write-ahead log.
+
+        An open connection keeps both: no other process removes the write-ahead log while this one writes.
+        """
+        return _inode(self.path), _inode(f"{self.path}-wal")
+
+    def _check_there(self) -> None:
+        if self._identity() != self._opened:
+            raise self._moved()
+
+    def _moved(self) -> PredictionLogError:
+        return PredictionLogError(
+            f"{self.path} or its -wal file was removed or replaced while in use; put it back: until it is there, "
+            "nothing is written"
+        )
 
     def _make(self) -> None:
         """Make the file with its tables aside, and give it its name at once: readers never see half of it."""
@@ -124,3 +164,11 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             raise PredictionLogError(f"{self.path} cannot be used: {error}") from error
+
+
+def _inode(path: Path | str) -> _Inode:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -72,7 +72,7 @@ class Spool:
         self.path = folder / "spool.sqlite"
         self.segments_dir = folder / "segments"
         self._database = Database(self.path, _TABLES, FORMAT_VERSION)
-        self._known_schema: tuple[pa.Schema, int] | None = None
+        self._known_schema: tuple[sqlite3.Connection, pa.Schema, int] | None = None
 
     @property
     def exists(self) -> bool:
@@ -180,8 +180,11 @@ class Spool:
 
     def acknowledge(self, names: Iterable[str]) -> None:
         """Note that these segments are in the ledger."""
+        values = [(name,) for name in names]
+        if not values:
+            return
         with self._database.writing() as connection:
-            connection.executemany("UPDATE segments SET acknowledged = 1 WHERE name = ?", [(n,) for n in names])
+            connection.executemany("UPDATE segments SET acknowledged = 1 WHERE name = ?", values)
 
     def schemas(self) -> list[pa.Schema]:
         """Every schema that a batch ever had, oldest first."""
@@ -216,13 +219,14 @@ class Spool:
         for name in _REQUIRED:
             if name in rows.schema.names and rows[name].null_count:
                 raise PredictionLogError(f"column {name!r} of the batch holds null; every prediction has one")
-        if self._known_schema is not None and self._known_schema[0].equals(rows.schema):
-            return self._known_schema[1]
+        # Another connection may be to another file, put back from a copy, that lacks the schema.
+        if (known := self._known_schema) and known[0] is connection and known[1].equals(rows.schema):
+            return known[2]
         check_schema(rows.schema)
         body = rows.schema.remove_metadata().serialize().to_pybytes()
         connection.execute("INSERT INTO schemas (body) VALUES (?) ON CONFLICT DO NOTHING", (body,))
         (schema_id,) = connection.execute("SELECT id FROM schemas WHERE body = ?", (body,)).fetchone()
-        self._known_schema = (rows.schema, schema_id)
+        self._known_schema = (connection, rows.schema, schema_id)
         return int(schema_id)
 
     @staticmethod
