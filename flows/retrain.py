@@ -97,7 +97,7 @@ def retrain(
     champion = _champion_before(why)
     evaluation = _evaluated(model, candidates, champion, judging)
     decision = _decided(model, why, evaluation)
-    show_decision(decision)
+    show_decision(decision, {candidate.id: candidate.trainer for candidate in candidates})
     note_decision(candidates, evaluation, decision)
     if decision.winner_id is None:
         _settle(model)

@@ -90,9 +90,12 @@ def _load(model: Model, start: datetime, end: datetime, as_of: datetime) -> obje
     except TrimtabError:
         raise
     except Exception as error:
+        hint = ""
+        if "datetime" in str(error) and "compar" in str(error):
+            hint = "; start, end and as_of are in UTC: make the times of the data so, with dt.tz_localize('UTC')"
         raise SourceError(
             f"source {model.spec.source!r} of {model.spec.name} failed on [{start}, {end}): "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}{hint}"
         ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -104,14 +104,14 @@ def score(spec: ModelSpec, candidate: Candidate, table: pa.Table, settings: Sett
 
 
 @task(task_run_name="show decision on {decision.model}", tags=["evaluation"], cache_policy=NO_CACHE)
-def show_decision(decision: Decision) -> None:
-    """Make every gate with its number, and the reason, artifacts of the run."""
+def show_decision(decision: Decision, trainers: Mapping[str, str]) -> None:
+    """Make every gate with its number, and the reason, artifacts of the run; ``trainers`` names candidates by id."""
     create_table_artifact(
         key=f"{decision.model}-gates",
         description=decision.reason,
         table=[
             {
-                "candidate": gate.candidate_id,
+                "candidate": trainers.get(gate.candidate_id, gate.candidate_id),
                 "gate": gate.gate,
                 "passed": "yes" if gate.passed else "NO",
                 "value": "" if gate.value is None else round(gate.value, 6),
@@ -121,7 +121,9 @@ def show_decision(decision: Decision) -> None:
             for gate in decision.gates
         ],
     )
-    headline = f"{decision.winner_id} replaces the champion" if decision.winner_id else "No release"
+    winner = trainers.get(decision.winner_id or "", decision.winner_id)
+    headline = f"{winner} is to be released" if winner else "No release"
+    get_run_logger().info("%s: %s", headline, decision.reason)
     create_markdown_artifact(
         key=f"{decision.model}-decision",
         description=headline,

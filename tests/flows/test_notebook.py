@@ -45,7 +45,7 @@ def test_the_notebook_retrains_both_ways_and_reads_what_came_of_it(settings: Set
     notebook = nbformat.read(ROOT / "notebooks" / "retrain.ipynb", as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     parameters.source = PARAMETERS
-    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(settings.home)}}).execute()
+    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
 
     ledger = Ledger(settings.ledger)
     causes = [ledger.find(Cause, each.cause_id) for each in ledger.records(Retraining, "loan")]
