@@ -18,11 +18,13 @@ stack.py (this stack's runtimes, routes and records) Â· containers.py (Docker) Â
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prefect import task
 
 from tasks.rollout.golden import golden_difference
 from tasks.rollout.stack import Stack, open_stack
-from trimtab.errors import RequestError, RolloutError, ServiceUnavailableError
+from trimtab.errors import RequestError, RolloutError, ServiceUnavailableError, TrimtabError
 from trimtab.records import Candidate, Cause, Image, Release, Version, content_id
 from trimtab.release.history import version_to_restore
 
@@ -130,7 +132,8 @@ def switch_route(release: Release, url: str) -> None:
     """
     with open_stack() as stack:
         try:
-            stack.gateway.switch(stack.route(release, url))
+            with stack.moving(release.model):
+                stack.gateway.switch(stack.route(release, url))
         except RequestError as error:
             _stop_unless_it_serves(stack, release)
             raise RolloutError(f"the gateway refused the route to {release.id} at {url}: {error}") from error
@@ -184,11 +187,18 @@ def drain_previous(release: Release) -> list[str]:
         return stopped
 
 
-def restore() -> dict[str, str]:
-    """See that every route of the gateway has its scorer running again, after a restart of the machine.
+def restore(models: Collection[str] | None = None) -> dict[str, str]:
+    """See that the gateway's routes have their scorers running; returns the scorers' URLs by model.
 
-    A scorer may come back under another address; its route is then updated. A route to a release that was never
-    recorded (its run was killed before the proof) goes back to the latest that was. Returns the scorers' URLs by model.
+    Idempotent. A scorer may come back under another address; its route is then updated. A route that is moved meanwhile
+    is left as it is.
+
+    Parameters
+    ----------
+    models
+        Whose routes. By default all of them, as after a restart of the machine: nothing else runs then, and a route to
+        a release that was never recorded (its run was killed before the proof) goes back to the latest that was. Of
+        models that are named a roll-out may be under way: theirs only get the route's own release back.
 
     Raises
     ------
@@ -200,12 +210,19 @@ def restore() -> dict[str, str]:
     with open_stack() as stack:
         urls, failures = {}, []
         for model, route in stack.gateway.routes().items():
-            release = stack.ledger.find(Release, route.release_id) or stack.ledger.latest(Release, model)
+            if models is not None and model not in models:
+                continue
             try:
+                release = stack.ledger.find(Release, route.release_id)
+                if release is None and models is None:
+                    release = stack.ledger.latest(Release, model)
                 if release is None:
-                    raise RolloutError(f"no release of {model} is on record; roll it out by a retrain")
-                urls[model] = stack.serve(release, route)
-            except (RolloutError, RequestError) as error:
+                    raise RolloutError(
+                        f"{route.release_id}, which the route leads to, is not on record; roll it out by a retrain"
+                    )
+                urls[model] = stack.restore(release, route)
+            except (TrimtabError, OSError) as error:
+                # Whatever is wrong with one model (its folder, its artifact, its engine), the others are to serve.
                 failures.append(f"{model}: {error}")
         if failures:
             raise RolloutError("these routes have no scorer:\n" + "\n".join(failures))

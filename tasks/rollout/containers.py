@@ -1,13 +1,15 @@
 """Scorers as containers: the runtime that production resembles most.
 
 A container is found by its labels, never by what this process remembers. Its scorer has no root, no capabilities, a
-read-only file system, a memory limit, and a port on the loopback interface that the engine chooses.
+read-only file system, a memory limit, and a port on the loopback interface. That port is chosen here and stays with the
+container: one that the engine chose would change with each restart, and the gateway's route would lead nowhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 15
 _LOOPBACK = "127.0.0.1"
+_PORT_ATTEMPTS = 5
+_TAKEN = ("port is already allocated", "address already in use", "ports are not available")
 
 
 class ContainerRuntime:
@@ -90,8 +94,23 @@ class ContainerRuntime:
         """The release's container, created if need be; one that has ended is replaced."""
         from docker.errors import APIError
 
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            try:
+                return self._running_container(order)
+            except APIError as error:
+                if attempt == _PORT_ATTEMPTS or not _port_is_taken(error):
+                    raise
+                # It was created, but bound to a port that someone else has: the next one gets another.
+                for container in self._containers(release=order.release_id):
+                    if container.status != "running":
+                        container.remove(force=True)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _running_container(self, order: ScorerOrder) -> Container:
+        from docker.errors import APIError
+
         for container in self._containers(release=order.release_id):
-            if container.status in ("running", "restarting", "created"):
+            if container.status in ("running", "created"):
                 container.start()
                 return container
             container.remove(force=True)
@@ -103,7 +122,7 @@ class ContainerRuntime:
                 detach=True,
                 name=name,
                 labels={f"trimtab.{key}": value for key, value in labels.items()},
-                ports={f"{PORT}/tcp": (_LOOPBACK, None)},
+                ports={f"{PORT}/tcp": (_LOOPBACK, _free_port())},
                 read_only=True,
                 tmpfs={"/tmp": "rw,noexec,nosuid,size=16m"},  # noqa: S108 - inside the container
                 cap_drop=["ALL"],
@@ -144,6 +163,16 @@ def connect() -> docker.DockerClient:
     except DockerException as error:
         raise ServiceUnavailableError(f"the Docker engine does not answer: {error}; is it running?") from error
     return engine
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _port_is_taken(error: Exception) -> bool:
+    return any(words in str(error).lower() for words in _TAKEN)
 
 
 def _url(container: Container) -> str:

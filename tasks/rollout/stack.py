@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
@@ -104,15 +105,37 @@ class Stack:
             raise RolloutError(f"{version_id} or its candidate is not on record")
         return version, candidate
 
-    def serve(self, release: Release, current: Route | None = None) -> str:
+    def serve(self, release: Release) -> str:
         """See that a recorded release runs and that the route leads to it; returns its scorer's URL."""
-        image = self.ledger.find(Image, release.image_id)
-        if image is None:
-            raise RolloutError(f"{release.id} was built as {release.image_id}, which is not on record")
-        url = self.runtime(release.runtime).start(self.order(release, image))
-        if (route := self.route(release, url)) != current:
-            self.gateway.switch(route)
-        return url
+        with self.moving(release.model):
+            url = self._start(release)
+            self.gateway.switch(self.route(release, url))
+            return url
+
+    def restore(self, release: Release, seen: Route) -> str:
+        """See that a recorded release runs, and that the route leads to it if it still leads to what was seen.
+
+        Returns the URL that the route leads to; empty if it was withdrawn meanwhile.
+        """
+        with self.moving(release.model):
+            url = self._start(release)
+            now = self.gateway.routes().get(release.model)
+            if now is None or now.release_id != seen.release_id:
+                # Another release was rolled out meanwhile: it is not put back.
+                if now is None or now.release_id != release.id:
+                    self.runtime(release.runtime).stop(release.id)
+                return now.url if now else ""
+            if (route := self.route(release, url)) != now:
+                self.gateway.switch(route)
+            return url
+
+    @contextmanager
+    def moving(self, model: str) -> Iterator[None]:
+        """One at a time moves a model's route: another process of this home that wants to waits here."""
+        self.settings.releases_dir.mkdir(parents=True, exist_ok=True)
+        with (self.settings.releases_dir / f"{model}.route.lock").open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
 
     def put_back(self, release: Release) -> str:
         """Let what served before this release serve again, stop this release's scorer; returns what serves now."""
@@ -123,6 +146,12 @@ class Stack:
             self.serve(previous)
         self.runtime(release.runtime).stop(release.id)
         return previous.id if previous else "nothing (there was no release before)"
+
+    def _start(self, release: Release) -> str:
+        image = self.ledger.find(Image, release.image_id)
+        if image is None:
+            raise RolloutError(f"{release.id} was built as {release.image_id}, which is not on record")
+        return self.runtime(release.runtime).start(self.order(release, image))
 
     @cached_property
     def _containers(self) -> ContainerRuntime:

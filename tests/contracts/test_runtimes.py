@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import httpx
 import pytest
 
 from tasks.image import build_image
-from tasks.rollout.containers import ContainerRuntime, connect
+from tasks.rollout.containers import ContainerRuntime, _free_port, connect
 from tests.loan_artifact import make_artifact, records_of
 from trimtab.errors import RolloutError, ServiceUnavailableError
 from trimtab.release.processes import ProcessRuntime
@@ -186,3 +187,32 @@ def test_containers_run_without_privileges(runtime: Runtime, order: ScorerOrder)
         assert [binding["HostIp"] for binding in container.ports["8080/tcp"]] == ["127.0.0.1"]
         written = container.exec_run(["python3", "-c", "open('/opt/trimtab/x', 'w')"])
         assert written.exit_code != 0
+
+
+@pytest.mark.parametrize("runtime", ["docker"], indirect=True)
+def test_a_container_that_crashes_comes_back_under_its_address(runtime: Runtime, order: ScorerOrder) -> None:
+    """The engine restarts it, and the route that leads to it still does."""
+    url = runtime.start(order)
+    with closing(connect()) as engine:
+        (container,) = engine.containers.list(filters={"label": f"trimtab.release={order.release_id}"})
+        os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while container.attrs["RestartCount"] == 0 or not_ready(url, order):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+            container.reload()
+    assert runtime.running("loan") == {order.release_id: url}
+
+
+@pytest.mark.parametrize("runtime", ["docker"], indirect=True)
+def test_a_port_that_is_taken_is_replaced_by_another(
+    runtime: Runtime, order: ScorerOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our look and the engine's somebody may take a port: the next one is tried."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        free = _free_port()
+        ports = iter([other.getsockname()[1], free])
+        monkeypatch.setattr("tasks.rollout.containers._free_port", lambda: next(ports))
+        assert runtime.start(order) == f"http://127.0.0.1:{free}"

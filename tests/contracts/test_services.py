@@ -76,6 +76,24 @@ def test_a_service_that_dies_is_started_again_at_the_same_address(tmp_path: Path
         assert any("gateway ended with status -9; started again in 1 s" in line for line in said)
 
 
+def test_a_child_that_outlives_its_service_gives_the_port_back(tmp_path: Path) -> None:
+    """As MLflow's uvicorn: killed, the service left a child on the port, and every restart failed."""
+    parent = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-m', 'http.server', *sys.argv[1:]]))"
+
+    def forking(settings: Settings, _: str) -> list[Service]:
+        url = settings.reports_url
+        command = (sys.executable, "-c", parent, str(urlsplit(url).port), "--bind", "127.0.0.1")
+        return [Service("reports", "reports", command, url, lambda: answers(url), start_timeout_s=20)]
+
+    with Supervisor(settings_for(tmp_path), str, forking) as supervisor:
+        before = supervisor.process_ids()["reports"]
+        (child,) = psutil.Process(before).children()
+        os.kill(before, signal.SIGKILL)
+        until(lambda: supervisor.process_ids()["reports"] != before and answers(supervisor.settings.reports_url))
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert psutil.Process(supervisor.process_ids()["reports"]).is_running()
+
+
 def test_a_second_stack_in_the_same_home_is_refused(tmp_path: Path) -> None:
     """Two stacks would fight over one home; the first is not disturbed."""
     with Supervisor(settings_for(tmp_path), str, small_stack) as first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,17 +17,34 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
 
-from trimtab.errors import ServiceUnavailableError
+import httpx
+
+from trimtab.errors import ServiceUnavailableError, SpecError
 from trimtab.services import processes, state
 from trimtab.services.definitions import Service, environment, settle_ports, stack_services
 from trimtab.services.prefect_api import close_interrupted_runs
+from trimtab.serving.routes import load_routes
 from trimtab.settings import Settings
 
 _POLL_S = 0.2
 _GRACE_S = 8.0
 _LONGEST_BACKOFF_S = 30.0
 _STABLE_AFTER_S = 60.0
+_SCORERS_CHECK_S = 5.0
+_LONGEST_SCORER_BACKOFF_S = 300.0
 _STOP_ORDER = ("worker", "gateway", "reports", "mlflow", "prefect")
+
+# An error raised on purpose is told in its own words; of any other the last line of the traceback is.
+_TELL = """\
+import sys
+from tasks import rollout
+from trimtab.errors import TrimtabError
+try:
+    rollout.{what}({arguments})
+except TrimtabError as error:
+    print(error)
+    sys.exit(1)
+"""
 
 
 @dataclass
@@ -38,11 +56,20 @@ class _Running:
     restart_at: float | None = None
 
 
+@dataclass
+class _Down:
+    """A model whose scorer does not answer: how often that was seen, how often restored, and when to do so next."""
+
+    seen: int = 0
+    restored: int = 0
+    restore_at: float = 0.0
+
+
 class Supervisor:
     """Starts the services of a home, keeps them up, and stops them without leaving a process behind.
 
-    Blocking while starting and stopping; in between a thread of its own restarts what dies. A context manager: leaving
-    it stops the stack.
+    Blocking while starting and stopping; in between one thread restarts the services that die, and another has
+    the scorers restored that do not answer. A context manager: leaving it stops the stack.
 
     Parameters
     ----------
@@ -73,7 +100,7 @@ class Supervisor:
         self._running: dict[str, _Running] = {}
         self._lock: IO[str] | None = None
         self._stopping = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._watchers: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,8 +131,10 @@ class Supervisor:
             if (self.settings.home / "routes.json").is_file():
                 self._say("starting what was released before")
                 self._tell_releases("restore")
-            self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
-            self._watcher.start()
+            for task, name in ((self._watch, "supervisor"), (self._watch_scorers, "scorers")):
+                watcher = threading.Thread(target=task, name=name, daemon=True)
+                self._watchers.append(watcher)
+                watcher.start()
         except BaseException:
             self.stop()
             raise
@@ -120,8 +149,10 @@ class Supervisor:
         """Stop everything, in order. Idempotent; a second Ctrl-C does not cut it short."""
         with _deaf_to_signals():
             self._stopping.set()
-            if self._watcher is not None and self._watcher is not threading.current_thread():
-                self._watcher.join()
+            for watcher in self._watchers:
+                if watcher is not threading.current_thread():
+                    watcher.join()
+            self._watchers.clear()
             order = sorted(
                 self._running.values(),
                 key=lambda each: (
@@ -135,7 +166,7 @@ class Supervisor:
             processes.end(processes.members(self._stack), _GRACE_S)
             self._running.clear()
             if self._lock is not None and self.settings.releases_dir.is_dir():
-                self._tell_releases("stop_all")
+                self._tell_releases("stop_all", even_when_stopping=True)
             if self._lock is not None:
                 self.settings.services_file.unlink(missing_ok=True)
                 self._lock.close()
@@ -173,18 +204,28 @@ class Supervisor:
                     self._say(f"{running.service.title} is ready{where} ({time.monotonic() - running.started:.1f} s)")
             time.sleep(_POLL_S)
 
-    def _tell_releases(self, what: str) -> None:
-        """Run ``tasks.rollout``'s function of that name, in a process with this stack's settings."""
-        done = subprocess.run(
-            [sys.executable, "-c", f"from tasks.rollout import {what}; {what}()"],
+    def _tell_releases(self, what: str, arguments: str = "", even_when_stopping: bool = False) -> None:
+        """Run ``tasks.rollout``'s function of that name, in a process with this stack's settings.
+
+        Blocks until it is done, or the stack stops.
+        """
+        with subprocess.Popen(
+            [sys.executable, "-c", _TELL.format(what=what, arguments=arguments)],
             env={**os.environ, **environment(self.settings)},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            self._say(f"releases: {what} failed: {done.stderr.strip()[-1000:]}")
+            start_new_session=True,
+        ) as telling:
+            try:
+                said, errors = _wait_for(telling, None if even_when_stopping else self._stopping)
+            except BaseException:
+                telling.kill()
+                raise
+        if telling.returncode != 0 and (even_when_stopping or not self._stopping.is_set()):
+            reason = said.strip() or "".join(errors.strip().splitlines()[-1:])
+            self._say(f"releases: {what} failed: {reason}")
 
     def _is_ready(self, running: _Running) -> bool:
         code = running.process.poll()
@@ -215,6 +256,45 @@ class Supervisor:
             for running in list(self._running.values()):
                 self._tend(running)
 
+    def _watch_scorers(self) -> None:
+        down: dict[str, _Down] = {}
+        while not self._stopping.wait(_SCORERS_CHECK_S):
+            due = self._due(down)
+            if due:
+                self._say(f"no scorer answers for {', '.join(due)}: starting what the route leads to")
+                self._tell_releases("restore", repr(due))
+
+    def _due(self, down: dict[str, _Down]) -> list[str]:
+        """The models to restore now: not ready twice in a row, and not restored a short while ago."""
+        due, now = [], time.monotonic()
+        readiness = {model: self._has_scorer(model) for model in self._routed()}
+        for model in down.keys() - {model for model, ready in readiness.items() if ready is False}:
+            del down[model]
+        for model in (model for model, ready in readiness.items() if ready is False):
+            found = down.setdefault(model, _Down())
+            found.seen += 1
+            if found.seen >= 2 and now >= found.restore_at:
+                pause = min(_SCORERS_CHECK_S * 2.0**found.restored, _LONGEST_SCORER_BACKOFF_S)
+                found.restored, found.restore_at = found.restored + 1, now + pause
+                due.append(model)
+        return due
+
+    def _routed(self) -> list[str]:
+        try:
+            return sorted(load_routes(self.settings.home / "routes.json"))
+        except (SpecError, OSError):
+            # The gateway itself says what is wrong with its routes.
+            return []
+
+    def _has_scorer(self, model: str) -> bool | None:
+        """Whether the gateway reaches the model's scorer; None if the gateway does not say."""
+        try:
+            url = f"{self.settings.gateway_url}/v2/models/{model}/ready"
+            status = httpx.get(url, timeout=5, trust_env=False).status_code
+        except httpx.TransportError:
+            return None
+        return None if status == httpx.codes.NOT_FOUND else status < httpx.codes.INTERNAL_SERVER_ERROR
+
     def _tend(self, running: _Running) -> None:
         code = running.process.poll()
         if code is None:
@@ -229,6 +309,9 @@ class Supervisor:
                 f"(see {self._log(running.service)})"
             )
         elif now >= running.restart_at:
+            # A child that outlived its parent would keep the port. Flow runs have sessions of their own.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.process.pid, signal.SIGKILL)
             self._launch(running.service, running.failures)
             self._write_services_file()
 
@@ -265,6 +348,17 @@ def _deaf_to_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _wait_for(process: subprocess.Popen[str], cut_off: threading.Event | None) -> tuple[str, str]:
+    """What the process wrote (output, errors) when it has ended; it is killed when the event is set."""
+    while True:
+        try:
+            return process.communicate(timeout=_POLL_S)
+        except subprocess.TimeoutExpired:
+            if cut_off is not None and cut_off.is_set():
+                process.kill()
+                return process.communicate()
 
 
 def _tail(log: Path, lines: int = 15) -> str:
