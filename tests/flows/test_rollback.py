@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
@@ -26,6 +27,7 @@ from tasks.rollout import (
     verify_serving,
 )
 from tasks.rollout.containers import ContainerRuntime, connect
+from tasks.rollout.stack import open_stack
 from tests.flows.rollouts import Rollouts, new_home
 from tests.loan_artifact import AS_OF, ROWS
 from trimtab.errors import RolloutError, ServiceUnavailableError
@@ -211,6 +213,76 @@ def test_restore_brings_the_scorers_back_after_they_all_died(rollouts: Rollouts)
     assert not rollouts.gateway.ready("loan")
     urls = restore()
     assert urls == {"loan": rollouts.runtime.running()[release.id]}
+    assert rollouts.serving() == (release.id, release.artifact_digest)
+
+
+def served_again(rollouts: Rollouts, within_s: float = 60) -> tuple[str, str]:
+    deadline = time.monotonic() + within_s
+    while not rollouts.gateway.ready("loan"):
+        assert time.monotonic() < deadline, "the scorer did not come back"
+        time.sleep(0.1)
+    return rollouts.serving()
+
+
+def test_a_scorer_that_is_killed_comes_back_without_a_hand(
+    rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The running stack sees that nothing answers, starts the route's own release again, and says so."""
+    monkeypatch.setattr("trimtab.services.supervisor._SCORERS_CHECK_S", 0.5)
+    release = rollouts.roll_out(1)
+    os.kill(int((rollouts.settings.releases_dir / "loan" / release.id / "pid").read_text()), signal.SIGKILL)
+    while rollouts.gateway.ready("loan"):
+        time.sleep(0.02)
+    assert served_again(rollouts) == (release.id, release.artifact_digest)
+    assert "no scorer answers for loan: starting what the route leads to" in capsys.readouterr().out
+
+
+def test_a_container_that_is_killed_comes_back_without_a_hand(
+    rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine restarts one that crashed, under the same port; the stack one that somebody killed."""
+    try:
+        engine = connect()
+    except ServiceUnavailableError as error:
+        pytest.skip(f"no containers here: {error}")
+    monkeypatch.setattr("trimtab.services.supervisor._SCORERS_CHECK_S", 0.5)
+    monkeypatch.setenv("TRIMTAB_RUNTIME", "docker")
+    with closing(engine):
+        release = rollouts.roll_out(1)
+        try:
+            (container,) = engine.containers.list(filters={"label": f"trimtab.release={release.id}"})
+            container.kill()
+            while rollouts.gateway.ready("loan"):
+                time.sleep(0.02)
+            assert served_again(rollouts) == (release.id, release.artifact_digest)
+        finally:
+            stop_all()
+
+
+def test_a_restore_does_not_put_a_route_back_that_was_switched_meanwhile(rollouts: Rollouts) -> None:
+    """What was seen before is old news: the newer release serves on, and the old scorer is not left running."""
+    first = rollouts.roll_out(1)
+    seen = rollouts.gateway.routes()["loan"]
+    second = rollouts.roll_out(2)
+    with open_stack() as stack:
+        assert stack.restore(first, seen) == rollouts.runtime.running()[second.id]
+    assert rollouts.serving() == (second.id, second.artifact_digest)
+    assert list(rollouts.runtime.running()) == [second.id]
+
+
+def test_one_model_that_cannot_be_restored_keeps_no_other_down(
+    rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model whose folder is gone is named at the end; the one after it serves again."""
+    release = rollouts.roll_out(1)
+    route = rollouts.gateway.routes()["loan"]
+    rollouts.ledger.append(release.model_copy(update={"id": "release-gone", "model": "gone"}))
+    gone = msgspec.structs.replace(route, model="gone", release_id="release-gone")
+    asked = GatewayClient.routes
+    monkeypatch.setattr(GatewayClient, "routes", lambda client: {"gone": gone, **asked(client)})
+    rollouts.runtime.stop_all()
+    with pytest.raises(RolloutError, match="gone: there is no model 'gone'"):
+        restore()
     assert rollouts.serving() == (release.id, release.artifact_digest)
 
 
