@@ -91,7 +91,7 @@ class Settings:
         Raises
         ------
         SpecError
-            If a variable holds a value of the wrong type.
+            If a variable holds a value of the wrong type, or a number below 1.
         """
         env = os.environ if env is None else env
         home = Path(env.get("TRIMTAB_HOME", str(cls.__dataclass_fields__["home"].default))).absolute()
@@ -165,10 +165,13 @@ def variable(name: str) -> str:
 
 def _running_services(home: Path) -> dict[str, str]:
     try:
-        text = (home / "services.json").read_text()
-    except FileNotFoundError:
+        found = json.loads((home / "services.json").read_text())
+    except (FileNotFoundError, ValueError):
+        # A damaged file is as good as none: the next stack writes it anew.
         return {}
-    stated = {str(key): str(value) for key, value in json.loads(text).items()}
+    if not isinstance(found, dict):
+        return {}
+    stated = {str(key): str(value) for key, value in found.items()}
     return stated if _is_alive(stated.get("pid", "")) else {}
 
 
@@ -178,7 +181,7 @@ def _is_alive(process_id: str) -> bool:
         return True
     try:
         os.kill(int(process_id), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -187,6 +190,9 @@ def _is_alive(process_id: str) -> bool:
 
 def _convert(name: str, raw: str, to: type) -> Any:
     try:
-        return to(raw)
+        value = to(raw)
     except ValueError as error:
         raise SpecError(f"{name} is {raw!r}; it must be of type {to.__name__}") from error
+    if to is int and value < 1:
+        raise SpecError(f"{name} is {raw!r}; it must be a whole number of at least 1")
+    return value

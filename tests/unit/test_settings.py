@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import SpecError
+from trimtab.services.state import stated, write
 from trimtab.settings import Settings, variable
 
 
@@ -29,11 +30,32 @@ def test_another_process_reads_the_same_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
-    [("TRIMTAB_MAX_ROWS", "many", "TRIMTAB_MAX_ROWS is 'many'"), ("TRIMTAB_RUNTIME", "podman", "must be one of auto")],
+    [
+        ("TRIMTAB_MAX_ROWS", "many", "TRIMTAB_MAX_ROWS is 'many'"),
+        ("TRIMTAB_MAX_ROWS", "-1", "TRIMTAB_MAX_ROWS is '-1'; it must be a whole number of at least 1"),
+        ("TRIMTAB_MAX_BODY_BYTES", "0", "TRIMTAB_MAX_BODY_BYTES is '0'; it must be a whole number of at least 1"),
+        ("TRIMTAB_RUNTIME", "podman", "must be one of auto"),
+    ],
 )
 def test_a_wrong_value_is_refused_with_its_variable(name: str, value: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize("text", ["", '{"gateway_url": "http://12', "[1]", "null", '"word"', "\xff\xfe"])
+def test_a_damaged_statement_of_what_runs_counts_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "services.json").write_bytes(text.encode("latin-1"))
+    settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path)})
+    assert settings.gateway_url == Settings().gateway_url
+    assert stated(settings) == {}
+
+
+def test_what_runs_is_stated_for_its_owner_only(tmp_path: Path) -> None:
+    settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path), "TRIMTAB_LEDGER_URL": "postgresql://me:secret@x/y"})
+    settings.services_file.with_suffix(".draft").touch(0o644)
+    write(settings, "stack", {})
+    assert settings.services_file.stat().st_mode & 0o777 == 0o600
+    assert stated(settings)["ledger_url"] == settings.ledger_url
 
 
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: setting.name)

@@ -38,15 +38,16 @@ def take_home(settings: Settings) -> IO[str]:
 
 
 def stated(settings: Settings) -> dict[str, Any]:
-    """What the last stack in this home wrote and did not take back; empty if nothing."""
+    """What the last stack in this home wrote and did not take back; empty if nothing, or if it is damaged."""
     try:
-        return dict(json.loads(settings.services_file.read_text()))
+        found = json.loads(settings.services_file.read_text())
     except (FileNotFoundError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write(settings: Settings, stack: str, process_ids: Mapping[str, int]) -> None:
-    """State the running stack, at once or not at all; other processes then find it by its home."""
+    """State the running stack, at once or not at all; other processes of its owner then find it by its home."""
     kept = {
         key.removeprefix("TRIMTAB_").lower(): value
         for key, value in settings.as_env().items()
@@ -60,5 +61,14 @@ def write(settings: Settings, stack: str, process_ids: Mapping[str, int]) -> Non
         "processes": dict(process_ids),
     }
     draft = settings.services_file.with_suffix(".draft")
-    draft.write_text(json.dumps(state, indent=2) + "\n")
+    # Nobody else's to read: the ledger's URL may hold a password.
+    with open(draft, "w", opener=_own) as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        stream.write(json.dumps(state, indent=2) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
     draft.replace(settings.services_file)
+
+
+def _own(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
