@@ -99,6 +99,8 @@ class Database:
             writer.execute("PRAGMA synchronous = FULL")
             # A copy that was put back need not be in this mode; a file that is in it stays as it is.
             writer.execute("PRAGMA journal_mode = WAL")
+            # The first read makes the write-ahead log, by which the file is known from now on.
+            writer.execute("PRAGMA user_version").fetchone()
         except BaseException:
             writer.close()
             raise
