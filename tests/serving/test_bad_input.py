@@ -1,5 +1,8 @@
 """Every request that cannot be answered is refused with what is wrong, where, and what would be right."""
 
+import asyncio
+import json
+import socket
 from datetime import UTC, datetime
 
 import httpx
@@ -7,6 +10,8 @@ import pytest
 
 from tests.serving.stack import ROW, Stack, infer_body
 from trimtab.predictions import PredictionLog
+from trimtab.serving.gateway import Gateway
+from trimtab.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +46,9 @@ COLUMNS = "['income', 'age', 'region', 'employed']"
 
 BAD = {
     "no JSON": (b"{", 400, ["not the JSON that is asked for"]),
+    "nested without end in an unknown field": (b'{"x":' + b"[" * 19_000, 400, ["not the JSON", "recursion"]),
+    "nested without end in a parameter": (b'{"parameters":{"x":' + b"[" * 19_000, 400, ["not the JSON"]),
+    "nested deep for a value": (raw(b"[" * 901 + b"]" * 901), 400, ["'income', row 0", "finite number"]),
     "no inputs": (b"{}", 400, ["inputs"]),
     "not UTF-8": (b'{"id": "\xff\xfe"}', 400, ["not the JSON"]),
     "NaN": (raw(b"[NaN]"), 400, ["'income', row 0", "NaN", "finite number or null"]),
@@ -169,6 +177,34 @@ def test_an_unknown_model_is_answered_with_those_that_there_are(gateway):
         assert (response.status_code, response.json()["error"]) == (404, "there is no model 'tax'; there are ['loan']")
 
 
+@pytest.mark.parametrize("path", ["/models/loan/invocations", "/v2/models/loan/outcomes"])
+def test_nesting_without_end_is_refused_at_every_address(gateway, path):
+    response = httpx.post(gateway.url + path, content=b'{"x":' + b"[" * 19_000)
+    assert response.status_code == 400
+    assert "not the JSON that is asked for" in response.json()["error"]
+
+
+@pytest.mark.parametrize("model", ["a" * 300, "", "..", "%2e%2e", "loan%0a", "lo%00an", "Loan"])
+def test_outcomes_for_a_name_that_no_model_can_have_are_refused(gateway, model):
+    with socket.create_connection(("127.0.0.1", gateway.port)) as caller:
+        head = (
+            f"POST /v2/models/{model}/outcomes HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 15\r\n\r\n"
+        )
+        caller.sendall(head.encode() + b'{"outcomes":[]}')
+        answer = b"".join(iter(lambda: caller.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 404 "), answer
+    assert b"there is no model" in answer
+
+
+def test_an_unknown_address_is_answered_with_those_that_there_are(gateway):
+    response = httpx.get(f"{gateway.url}/predict")
+    assert response.status_code == 404
+    message = response.json()["error"]
+    assert all(part in message for part in ("GET /predict", "POST /v2/models/{model}/infer", "docs/gateway.md")), (
+        message
+    )
+
+
 def test_whole_numbers_sent_as_floats_are_taken_for_integers(gateway):
     """JSON writers that know one kind of number only are served, too (checked against a second model)."""
     url, _ = gateway.scorer()
@@ -206,3 +242,21 @@ def test_without_the_callers_token_nothing_is_answered(make_stack):
             httpx.get(f"{stack.url}/predictions/{prediction_id}", headers=headers),
         ]
         assert [answer.status_code for answer in answers] == [401] * 3
+
+
+def test_a_fault_of_the_gateway_itself_is_answered_as_json_and_logged(tmp_path, monkeypatch, caplog):
+    async def broken(*_):
+        raise ZeroDivisionError("what nobody thought of")
+
+    gateway = Gateway(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
+    monkeypatch.setattr(gateway, "_answer", broken)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(gateway({"type": "http", "method": "GET", "path": "/v2"}, None, send))
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"]) == {"error": "internal error; the log has the details"}
+    assert "GET /v2 failed" in caplog.text
+    assert "what nobody thought of" in caplog.text

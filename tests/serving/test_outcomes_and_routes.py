@@ -94,6 +94,8 @@ def test_routes_outlive_the_gateway_and_are_withdrawn(served):
     ("changes", "part"),
     [
         ({"url": "ftp://x"}, "url is 'ftp://x'"),
+        ({"url": "http://[::1"}, "url is 'http://[::1'"),
+        ({"url": "http://host:99999"}, "url is 'http://host:99999'"),
         ({"kind": "ranking"}, "kind"),
         ({"features": []}, "at least one"),
         ({"model": "other"}, "'other'"),

@@ -155,4 +155,6 @@ def shown(value: Any) -> str:
         text = json.dumps(value)
     except (TypeError, ValueError):
         text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deep to be shown"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

@@ -37,7 +37,7 @@ from trimtab.predictions.outcomes import Outcome, Outcomes
 from trimtab.predictions.schema import from_microseconds
 from trimtab.serving import protocol
 from trimtab.serving.batching import Lane
-from trimtab.serving.routes import Route, check_route
+from trimtab.serving.routes import Route, check_route, is_model_name
 from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import admin_token, bearer_is
 from trimtab.settings import Settings
@@ -48,6 +48,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _encode = msgspec.json.Encoder().encode
 _logger = logging.getLogger(__name__)
+_ADDRESSES = (
+    "predict at POST /v2/models/{model}/infer, outcomes at POST /v2/models/{model}/outcomes, read a prediction at "
+    "GET /predictions/{id}; docs/gateway.md lists all addresses"
+)
 _JSON = (b"content-type", b"application/json")
 
 
@@ -79,6 +83,10 @@ class Gateway:
             return
         except RequestError as error:
             status, body = error.status, _encode({"error": str(error)})
+        except Exception:
+            # The one place for a broad except: every caller is answered, every fault is logged (so BLE001 is content).
+            _logger.exception("%s %s failed", scope["method"], scope["path"])
+            status, body = 500, _encode({"error": "internal error; the log has the details"})
         headers = [_JSON, (b"content-length", b"%d" % len(body))]
         if status == 429:
             headers.append((b"retry-after", b"1"))
@@ -113,7 +121,7 @@ class Gateway:
             case _, ["admin", "routes", *rest]:
                 self._check_admin(scope)
                 return await self._administer(method, rest, scope, receive)
-        raise RequestError(404, f"there is nothing at {method} {path}; the README lists the gateway's addresses")
+        raise RequestError(404, f"there is nothing at {method} {path}; {_ADDRESSES}")
 
     async def _invoke(self, scope: Scope, receive: Receive, model: str) -> tuple[int, bytes]:
         return await self._predict(scope, receive, model, protocol.parse_invocation, protocol.invocation_answer)
@@ -139,7 +147,7 @@ class Gateway:
         self._check_caller(scope)
         body = await self._body(scope, receive)
         lane = self._switchboard.find(model)
-        if lane is None and (model.startswith(".") or not (self._settings.predictions_dir / model).is_dir()):
+        if lane is None and not (is_model_name(model) and (self._settings.predictions_dir / model).is_dir()):
             self._switchboard.lane(model)
         binary = lane is not None and lane.route.kind == "binary"
         outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
@@ -170,7 +178,7 @@ class Gateway:
                 body = await self._body(scope, receive)
                 try:
                     route = msgspec.json.decode(body, type=Route)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise RequestError(400, f"the body is no route: {error}") from error
                 check_route(model, route)
                 return 200, _encode({"previous": await _reachable(self._switchboard.change(model, route))})

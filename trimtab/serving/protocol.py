@@ -170,7 +170,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, explain: Callable[[T],
     """
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if explain is not None:
             _explain_numbers(decoder, body, explain)
         raise RequestError(400, f"the body is not the JSON that is asked for: {error}") from error

@@ -17,7 +17,7 @@ import msgspec
 
 from trimtab.errors import RequestError, SpecError
 
-_MODEL_NAME = re.compile(r"^[a-z][a-z0-9-]{0,127}$")
+_MODEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,127}")
 
 
 class RouteFeature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +60,11 @@ class _RoutesFile(msgspec.Struct, frozen=True):
     format_version: int = 1
 
 
+def is_model_name(text: str) -> bool:
+    """Whether a model may be named so; no other text becomes part of a path."""
+    return _MODEL_NAME.fullmatch(text) is not None
+
+
 def check_route(model: str, route: Route) -> None:
     """Refuse a route that could never answer.
 
@@ -68,16 +73,26 @@ def check_route(model: str, route: Route) -> None:
     RequestError
         400, naming the field, its value and what would be right.
     """
-    address = urlsplit(route.url)
-    if not _MODEL_NAME.match(model):
-        raise RequestError(400, f"the model is named {model!r}; a name is lower-case letters, digits and hyphens")
+    if not is_model_name(model):
+        raise RequestError(
+            400,
+            f"the model is named {model!r}; a name is lower-case letters, digits and hyphens, at most 128",
+        )
     if route.model != model:
         raise RequestError(400, f"the route is for model {route.model!r}; under this address it must be {model!r}")
-    if address.scheme != "http" or not address.hostname:
+    if not _is_scorer_address(route.url):
         raise RequestError(400, f"url is {route.url!r}; it must be http://host:port of a scorer")
     names = [feature.name for feature in route.features]
     if not names or len(set(names)) != len(names):
         raise RequestError(400, f"features are {names}; there must be at least one, each name once")
+
+
+def _is_scorer_address(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+        return address.scheme == "http" and bool(address.hostname) and address.port != 0
+    except ValueError:  # brackets that hold no IPv6 address, or a port that is none
+        return False
 
 
 def load_routes(file: Path) -> dict[str, Route]:
