@@ -11,6 +11,8 @@ import typer
 from trimtab.errors import TrimtabError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from deployments.runs import Run
@@ -79,8 +81,11 @@ def up(
 def apply_() -> None:
     """Make the Prefect server match the specs in deployments/models."""
     from deployments.apply import apply as match_server
+    from trimtab.settings import require_stack
 
-    applied = match_server(_settings())
+    settings = _settings()
+    require_stack(settings)
+    applied = match_server(settings)
     for what in ("created", "updated", "removed"):
         for name in getattr(applied, what):
             _say(f"{what:8} {name}")
@@ -243,14 +248,19 @@ def demo(context: typer.Context) -> None:
 def _run(flow: str, parameters: dict[str, Any], wait: bool, local: bool, name: str = "") -> None:
     given = {key: value for key, value in parameters.items() if value is not None}
     settings = _settings()
+    from trimtab.settings import connect, require_stack
+
+    require_stack(settings)
     if local:
         import importlib
 
+        # Before anything imports Prefect, which reads its server's address once.
+        connect()
         from deployments.apply import prefect_client
 
+        # A server that is down is one clear line here, not a traceback from within the flow.
         with prefect_client(settings):
-            pass  # a server that is down is one clear line here, not a traceback from within the flow
-        result = getattr(importlib.import_module(f"flows.{flow}"), flow)(**given)
+            result = getattr(importlib.import_module(f"flows.{flow}"), flow)(**given)
         typer.echo(result.model_dump_json(indent=2) if hasattr(result, "model_dump_json") else result)
         return
     from deployments.runs import follow_run, start_run
@@ -263,6 +273,26 @@ def _run(flow: str, parameters: dict[str, Any], wait: bool, local: bool, name: s
     run = follow_run(settings, run, _say_state)
     if not run.succeeded:
         raise TrimtabError(f"flow run {run.name} ended as {run.state}: {run.message}; see {run.url}")
+    for line in _what_came_of_it(settings, str(run.id)):
+        _say(line)
+
+
+def _what_came_of_it(settings: Settings, flow_run_id: str) -> Iterator[str]:
+    """What a run stated that people ask for: its ruling, its decision, and what serves since."""
+    from trimtab.ledger import Ledger
+    from trimtab.records import Decision, Release, Ruling
+
+    for entry in Ledger(settings.ledger).entries():
+        if entry.flow_run_id == flow_run_id:
+            match entry.record:
+                case Ruling() as ruling:
+                    yield f"{ruling.action}: {ruling.reason}"
+                    if ruling.report:
+                        yield f"report: {settings.reports_url}/{ruling.report}"
+                case Decision() as decision:
+                    yield ("released: " if decision.winner_id else "not released: ") + decision.reason
+                case Release() as release:
+                    yield f"version {release.version} serves at {release.endpoint}"
 
 
 def _say_state(run: Run) -> None:

@@ -7,6 +7,7 @@ what is wrong with the field, the value and what would be right, before anything
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import trimtab.spec
 from trimtab.errors import SpecError, UnknownModelError
 from trimtab.records import content_id
 from trimtab.spec import ModelSpec
@@ -63,17 +65,13 @@ def load_models(models_dir: Path) -> dict[str, Model]:
         If the folder is missing, or any spec in it is wrong; the message names folder, field, value and what would be
         right.
     """
-    if not models_dir.is_dir():
-        raise SpecError(
-            f"models_dir is {str(models_dir)!r}; it must be a folder with one folder a model, each with a spec.py"
-        )
     models: dict[str, Model] = {}
-    for spec_file in sorted(models_dir.glob("*/spec.py")):
-        model = _load(spec_file.parent)
+    for folder in model_folders(models_dir):
+        model = load_folder(folder)
         if model.spec.name in models:
             raise SpecError(
-                f"{spec_file}: the name {model.spec.name!r} is taken by {models[model.spec.name].folder.name}: "
-                "each model needs its own"
+                f"{folder / 'spec.py'}: the name {model.spec.name!r} is taken by "
+                f"{models[model.spec.name].folder.name}: each model needs its own"
             )
         models[model.spec.name] = model
     return models
@@ -89,13 +87,46 @@ def load_model(models_dir: Path, name: str) -> Model:
     SpecError
         As in :func:`load_models`.
     """
-    models = load_models(models_dir)
-    if name not in models:
-        raise UnknownModelError(f"there is no model {name!r} in {models_dir}; there are {sorted(models) or 'none'}")
-    return models[name]
+    wrong: SpecError | None = None
+    there: list[str] = []
+    for folder in model_folders(models_dir):
+        try:
+            model = load_folder(folder)
+        except SpecError as error:
+            # Another model's wrong spec must not keep this one from being watched or rolled back.
+            wrong = error
+            continue
+        if model.spec.name == name:
+            return model
+        there.append(model.spec.name)
+    if wrong is not None:
+        raise wrong
+    raise UnknownModelError(f"there is no model {name!r} in {models_dir}; there are {sorted(there) or 'none'}")
 
 
-def _load(folder: Path) -> Model:
+def model_folders(models_dir: Path) -> list[Path]:
+    """Every folder with a spec.py in it, by name.
+
+    Raises
+    ------
+    SpecError
+        If ``models_dir`` is no folder.
+    """
+    if not models_dir.is_dir():
+        raise SpecError(
+            f"models_dir is {str(models_dir)!r}; it must be a folder with one folder a model, each with a spec.py"
+        )
+    return sorted(spec_file.parent for spec_file in models_dir.glob("*/spec.py"))
+
+
+def load_folder(folder: Path) -> Model:
+    """The model of a folder.
+
+    Raises
+    ------
+    SpecError
+        If its spec is wrong, names a function that is not there, or does not import.
+    """
     try:
         spec = getattr(_import(folder, "spec"), "SPEC", None)
     except ValidationError as error:
@@ -141,12 +172,21 @@ def _import(folder: Path, module_name: str) -> ModuleType:
 
 
 def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"{path}: the spec is refused:"]
+    lines = [f"{path}: the spec is refused, in {error.title}:"]
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"]) or "spec"
         value = (
             "" if problem["type"] in ("missing", "value_error") and not problem["loc"] else f" is {problem['input']!r}"
         )
         value = " is missing" if problem["type"] == "missing" else value
-        lines.append(f"  {where}{value}: {problem['msg'].removeprefix('Value error, ')}")
+        said = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            said = "there is no such field" + _did_you_mean(error.title, where.rpartition(".")[2])
+        lines.append(f"  {where}{value}: {said}")
     return "\n".join(lines)
+
+
+def _did_you_mean(title: str, name: str) -> str:
+    part = getattr(trimtab.spec, title, ModelSpec)
+    close = difflib.get_close_matches(name, list(part.model_fields), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; {title} has {', '.join(part.model_fields)}"

@@ -51,6 +51,21 @@ def connect() -> None:
         os.environ.setdefault("MLFLOW_TRACKING_URI", settings.mlflow_url)
 
 
+def require_stack(settings: Settings) -> None:
+    """Refuse to act on a Prefect server that only happens to be at the default address: it may be someone else's.
+
+    Raises
+    ------
+    SpecError
+        If no stack runs in the home and no address of a Prefect server is set.
+    """
+    if variable("prefect_url") not in os.environ and not _running_services(settings.home):
+        raise SpecError(
+            f"no stack runs in {settings.home}: start one with `trimtab up`, or set TRIMTAB_HOME to where one runs, or "
+            "TRIMTAB_PREFECT_URL to your Prefect server"
+        )
+
+
 def _setting(default: Any, help_text: str) -> Any:
     return field(default=default, metadata={"help": help_text})
 

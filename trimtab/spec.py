@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from trimtab.records import content_id
 
@@ -28,6 +28,19 @@ RESERVED_COLUMNS = frozenset(
 
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _CRON = re.compile(r"^\S+( \S+){4}$")
+
+
+_CRON_RANGES = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+
+
+def _as_span(value: Any) -> Any:
+    if not isinstance(value, (timedelta, str)) or (isinstance(value, str) and not value.startswith(("P", "-P"))):
+        raise ValueError("must be a timedelta, such as timedelta(days=7)")
+    return value
+
+
+Span = Annotated[timedelta, BeforeValidator(_as_span)]
+"""A length of time; in JSON as ISO 8601. A bare number, which would count as seconds, is refused."""
 
 
 class _Part(BaseModel):
@@ -72,8 +85,8 @@ class Trainer(_Part):
 class Training(_Part):
     """Which rows train and which judge: the slice up to ``as_of - label_maturity`` judges, the one before it trains."""
 
-    window: timedelta = timedelta(days=90)
-    evaluation_window: timedelta = timedelta(days=14)
+    window: Span = timedelta(days=90)
+    evaluation_window: Span = timedelta(days=14)
     minimum_rows: int = Field(default=1_000, ge=20)
 
 
@@ -117,12 +130,12 @@ class DecayPolicy(_Part):
     retrain_on_drift: bool = False
     maximum_null_rise: float = Field(default=0.2, gt=0, le=1)
     maximum_missing_outcomes: float = Field(default=0.5, gt=0, le=1)
-    cooldown: timedelta = timedelta(days=14)
+    cooldown: Span = timedelta(days=14)
     budget: int = Field(default=12, ge=0)
-    budget_period: timedelta = timedelta(days=365)
+    budget_period: Span = timedelta(days=365)
     breaker: int = Field(default=3, ge=1)
     rollback_drop: float = Field(default=0.0, ge=0)
-    probation: timedelta = timedelta(days=30)
+    probation: Span = timedelta(days=30)
     minimum_selection_ratio: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
@@ -144,6 +157,10 @@ class Schedule(_Part):
     def _is_cron(cls, value: str | None) -> str | None:
         if value is not None and not _CRON.match(value):
             raise ValueError("must be a cron line of five fields, such as '0 6 * * 1', or None")
+        for field, (name, low, high) in zip((value or "").split(), _CRON_RANGES, strict=False):
+            for number in re.findall(r"(?<![/#\w])\d+", field):
+                if not low <= int(number) <= high:
+                    raise ValueError(f"its {name} is {field!r}; that goes from {low} to {high}")
         return value
 
 
@@ -173,8 +190,8 @@ class ModelSpec(_Part):
     trainers: tuple[Trainer, ...] = Field(min_length=1)
     training: Training = Training()
     gates: Gates = Gates()
-    window: timedelta = timedelta(days=7)
-    label_maturity: timedelta = timedelta(days=1)
+    window: Span = timedelta(days=7)
+    label_maturity: Span = timedelta(days=1)
     policy: DecayPolicy = DecayPolicy()
     schedule: Schedule = Schedule()
     serving: Serving = Serving()

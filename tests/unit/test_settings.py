@@ -10,7 +10,7 @@ import pytest
 
 from trimtab.errors import SpecError
 from trimtab.services.state import stated, write
-from trimtab.settings import Settings, variable
+from trimtab.settings import Settings, require_stack, variable
 
 
 def test_the_environment_wins_over_what_runs_and_that_over_the_default(tmp_path: Path) -> None:
@@ -64,3 +64,11 @@ def test_every_setting_says_what_it_is_and_stands_in_the_documentation(setting: 
     assert len(setting.metadata["help"]) > 10  # type: ignore[attr-defined]
     documentation = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     assert f"`{variable(name)}`" in documentation
+
+
+def test_without_a_stack_in_the_home_nobody_elses_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRIMTAB_PREFECT_URL", raising=False)
+    with pytest.raises(SpecError, match=r"no stack runs in .*: start one with `trimtab up`"):
+        require_stack(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
+    monkeypatch.setenv("TRIMTAB_PREFECT_URL", "http://127.0.0.1:4200")
+    require_stack(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from trimtab.errors import SpecError, UnknownModelError
 from trimtab.models import load_model, load_models
-from trimtab.spec import ModelSpec
+from trimtab.spec import ModelSpec, Schedule
 
 GOOD: dict[str, Any] = {
     "name": "credit",
@@ -69,8 +69,13 @@ def test_an_unknown_model_is_named_beside_those_that_there_are(tmp_path: Path) -
         ({"policy": {"persistence": [3, 2]}}, r"persistence is \(3, 2\); it must be \(k, m\)"),
         ({"policy": {"significance": 7}}, "policy.significance is 7"),
         ({"schedule": {"watch": "daily"}}, "schedule.watch is 'daily': must be a cron line"),
-        ({"window": 0}, "window is 0:00:00; it must be longer than zero"),
-        ({"suit": "credit"}, "suit is 'credit': Extra inputs are not permitted"),
+        ({"schedule": {"watch": "0 6 * * 9"}}, r"its weekday is '9'; that goes from 0 to 7"),
+        ({"schedule": {"retrain": "0 24 1-40 * *"}}, r"its hour is '24'; that goes from 0 to 23"),
+        ({"window": "P0D"}, "window is 0:00:00; it must be longer than zero"),
+        ({"window": 7}, r"window is 7: must be a timedelta, such as timedelta\(days=7\)"),
+        ({"label_maturity": "7d"}, "label_maturity is '7d': must be a timedelta"),
+        ({"label_maturty": 1}, "label_maturty is 1: there is no such field; did you mean 'label_maturity'"),
+        ({"policy": {"coldown": 1}}, "policy.coldown is 1: there is no such field"),
         ({"trainers": []}, "trainers is"),
     ],
 )
@@ -81,6 +86,19 @@ def test_a_wrong_spec_is_refused_with_field_value_and_remedy(
     with pytest.raises(SpecError, match=message) as caught:
         load_models(tmp_path)
     assert "credit" in str(caught.value)
+
+
+def test_a_cron_line_may_have_steps_ranges_lists_and_names() -> None:
+    for line in ("*/15 0-6,22 1 jan-mar mon", "0 6 * * 7", "59 23 31 12 0"):
+        assert Schedule(watch=line).watch == line
+
+
+def test_another_models_wrong_spec_stops_no_model(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, folder="another", name="another", window=7)
+    assert load_model(tmp_path, "credit").spec.name == "credit"
+    with pytest.raises(SpecError, match="window is 7"):
+        load_model(tmp_path, "another")
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
