@@ -205,12 +205,29 @@ class Ledger:
 
 
 def _entry(row: Any) -> Entry:
-    record = RECORDS[row.kind].model_validate_json(row.body)
-    return Entry(
-        row.sequence,
-        record,
-        tuple(json.loads(row.parents)),
-        row.flow_run_id,
-        datetime.fromisoformat(row.recorded_at),
-        row.hash,
-    )
+    """The entry that a row states.
+
+    Raises
+    ------
+    LedgerTamperedError
+        If it cannot be read because it was altered.
+    LedgerError
+        If it stands as it was written, and still cannot be read.
+    """
+    try:
+        return Entry(
+            row.sequence,
+            RECORDS[row.kind].model_validate_json(row.body),
+            tuple(json.loads(row.parents)),
+            row.flow_run_id,
+            datetime.fromisoformat(row.recorded_at),
+            row.hash,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        name = f"entry {row.sequence} ({row.kind} {row.id})"
+        if row_hash(row._mapping) != row.hash:
+            raise LedgerTamperedError(f"{name} was altered: its hash is not that of its content") from error
+        raise LedgerError(
+            f"{name} stands as it was written, but this trimtab cannot read it: "
+            "a newer one may have written it; read it with that one"
+        ) from error

@@ -11,6 +11,7 @@ import pytest
 
 from trimtab.errors import LedgerError, LedgerTamperedError, LedgerUnavailableError
 from trimtab.ledger import Ledger
+from trimtab.ledger_table import row_hash
 from trimtab.records import Cause
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -81,6 +82,38 @@ def test_any_alteration_is_found(ledger: Ledger, tmp_path: Path, tampering: str,
     connection.close()
     with pytest.raises(LedgerTamperedError, match=message):
         ledger.verify()
+
+
+@pytest.mark.parametrize(
+    "alteration", ["body = '{}'", "body = 'x'", "kind = 'nothing'", "parents = '7'", "recorded_at = 'today'"]
+)
+def test_an_entry_that_was_altered_beyond_reading_is_named(ledger: Ledger, tmp_path: Path, alteration: str) -> None:
+    ledger.append(cause(1))
+    _alter(tmp_path / "ledger.db", alteration)
+    for read in (ledger.entries, lambda: ledger.get("cause-1")):
+        with pytest.raises(LedgerTamperedError, match=r"entry 1 \(\w+ cause-1\) was altered"):
+            read()
+
+
+def test_an_entry_of_a_newer_trimtab_is_not_called_altered(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.append(cause(1))
+    _alter(tmp_path / "ledger.db", """body = '{"news": 1}'""")
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.row_factory = sqlite3.Row
+        values = dict(connection.execute("SELECT * FROM ledger").fetchone())
+    connection.close()
+    _alter(tmp_path / "ledger.db", f"hash = '{row_hash(values)}'")
+    with pytest.raises(LedgerError, match="stands as it was written") as caught:
+        ledger.get("cause-1")
+    assert not isinstance(caught.value, LedgerTamperedError)
+
+
+def _alter(database: Path, alteration: str) -> None:
+    connection = sqlite3.connect(database)
+    connection.execute("DROP TRIGGER IF EXISTS ledger_refuses_update")
+    connection.execute(f"UPDATE ledger SET {alteration} WHERE sequence = 1")
+    connection.commit()
+    connection.close()
 
 
 def test_a_head_kept_elsewhere_shows_that_the_end_was_cut_off(ledger: Ledger, tmp_path: Path) -> None:
