@@ -59,22 +59,25 @@ def apply(settings: Settings) -> Applied:
         If the server does not answer, within seconds.
     """
     wanted = plan(model.spec for model in load_models(settings.models_dir).values())
+    # What Prefect's own models refuse is refused here, before anything is written.
+    payloads = {planned.full_name: _payload(planned, settings.work_pool) for planned in wanted.deployments}
+    automations = {planned.name: _automation(planned, settings.work_pool) for planned in wanted.automations}
     done: dict[str, str] = {}
     with prefect_client(settings) as client:
         done[f"work pool {settings.work_pool}"] = _match_work_pool(client, settings.work_pool)
-        ids = _match_deployments(client, wanted, settings.work_pool, done)
-        _match_automations(client, wanted, settings.work_pool, ids, done)
+        ids = _match_deployments(client, wanted, payloads, settings.work_pool, done)
+        _match_automations(client, wanted, automations, settings.work_pool, ids, done)
     return Applied(*(tuple(sorted(name for name, what in done.items() if what == each)) for each in Applied.__slots__))
 
 
 @contextmanager
 def prefect_client(settings: Settings) -> Iterator[SyncPrefectClient]:
-    """A client of the settings' Prefect server.
+    """A client of the settings' Prefect server; flows that are called inside run there, too.
 
     Raises
     ------
     ServiceUnavailableError
-        If the server does not answer, also later on.
+        If the server does not answer, also later on. Errors of other servers pass through as they are.
     """
     url = settings.prefect_api_url
     hint = (
@@ -85,14 +88,29 @@ def prefect_client(settings: Settings) -> Iterator[SyncPrefectClient]:
         with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
             yield client
     except httpx.TransportError as error:
+        if not _is_from(error, url):
+            raise
+        if isinstance(error, httpx.ReadTimeout):
+            raise ServiceUnavailableError(
+                f"Prefect at {settings.prefect_url} is there, but has not answered in time: it may be busy; try again"
+            ) from error
         raise ServiceUnavailableError(f"{hint} ({error})") from error
     except httpx.HTTPStatusError as error:
+        if not _is_from(error, url):
+            raise
         if error.response.is_client_error:
             detail = error.response.text[:500]
             raise TrimtabError(
                 f"Prefect at {settings.prefect_url} refuses {error.request.method} {error.request.url.path}: {detail}"
             ) from error
         raise ServiceUnavailableError(f"{hint} (status {error.response.status_code})") from error
+
+
+def _is_from(error: httpx.TransportError | httpx.HTTPStatusError, url: str) -> bool:
+    try:
+        return str(error.request.url).startswith(url)
+    except RuntimeError:  # httpx's way to say that the error knows no request
+        return True
 
 
 def _match_work_pool(client: SyncPrefectClient, name: str) -> str:
@@ -108,12 +126,16 @@ def _match_work_pool(client: SyncPrefectClient, name: str) -> str:
 
 
 def _match_deployments(
-    client: SyncPrefectClient, wanted: Plan, work_pool: str, done: dict[str, str]
+    client: SyncPrefectClient,
+    wanted: Plan,
+    payloads: Mapping[str, dict[str, Any]],
+    work_pool: str,
+    done: dict[str, str],
 ) -> dict[str, UUID]:
     ids: dict[str, UUID] = {}
     for planned in wanted.deployments:
         flow_id = client.create_flow_from_name(planned.flow)
-        payload = _payload(planned, work_pool)
+        payload = payloads[planned.full_name]
         try:
             known = client.read_deployment_by_name(planned.full_name)
         except ObjectNotFound:
@@ -186,7 +208,12 @@ def _stated(known: DeploymentResponse) -> dict[str, Any]:
 
 
 def _match_automations(
-    client: SyncPrefectClient, wanted: Plan, work_pool: str, ids: Mapping[str, UUID], done: dict[str, str]
+    client: SyncPrefectClient,
+    wanted: Plan,
+    automations: Mapping[str, AutomationCore],
+    work_pool: str,
+    ids: Mapping[str, UUID],
+    done: dict[str, str],
 ) -> None:
     own_tags = {MARK, work_pool}
     ours = [
@@ -194,7 +221,10 @@ def _match_automations(
     ]
     kept: set[UUID] = set()
     for planned in wanted.automations:
-        core = _automation(planned, work_pool, ids[planned.deployment])
+        run = RunDeployment(
+            source="selected", deployment_id=ids[planned.deployment], parameters=dict(planned.parameters)
+        )
+        core = automations[planned.name].model_copy(update={"actions": [run]})
         known = next((each for each in ours if each.name == planned.name), None)
         if known is None:
             kept.add(client.create_automation(core))
@@ -214,7 +244,8 @@ def _match_automations(
             done[stale.name if stale.name not in done else f"{stale.name} (a copy)"] = "removed"
 
 
-def _automation(planned: PlannedAutomation, work_pool: str, deployment_id: UUID) -> AutomationCore:
+def _automation(planned: PlannedAutomation, work_pool: str) -> AutomationCore:
+    """The planned automation in Prefect's words, but for its action: the deployment has no id yet."""
     return AutomationCore(
         name=planned.name,
         description=planned.description,
@@ -226,7 +257,7 @@ def _automation(planned: PlannedAutomation, work_pool: str, deployment_id: UUID)
             threshold=1,
             within=planned.within,
         ),
-        actions=[RunDeployment(source="selected", deployment_id=deployment_id, parameters=dict(planned.parameters))],
+        actions=[],
     )
 
 

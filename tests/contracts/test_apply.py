@@ -198,6 +198,20 @@ def test_a_wrong_spec_touches_nothing(settings: Settings, client: SyncPrefectCli
     assert state(client) == before
 
 
+def test_what_prefect_refuses_is_refused_before_the_first_write(
+    settings: Settings, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One payload that cannot be built leaves the server as it was, the models before it included."""
+    before = state(client)
+    specs = [model.spec for model in load_models(settings.models_dir).values()]
+    schedule = specs[-1].schedule.model_copy(update={"watch": "0 6 * * 9"})
+    specs[-1] = specs[-1].model_copy(update={"schedule": schedule})
+    monkeypatch.setattr("deployments.apply.plan", lambda _: plan(specs))
+    with pytest.raises(ValueError, match="0 6"):
+        apply(settings)
+    assert state(client) == before
+
+
 def test_a_server_that_is_down_is_reported_within_seconds(settings: Settings) -> None:
     """The error says where nothing answers, and what to do."""
     start = time.monotonic()
