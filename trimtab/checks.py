@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import httpx
@@ -9,7 +10,7 @@ import httpx
 from trimtab.errors import LedgerError, SpecError
 from trimtab.ledger import Ledger
 from trimtab.models import load_folder, load_models, model_folders
-from trimtab.settings import Settings
+from trimtab.settings import Settings, _running_services, variable
 from trimtab.spec import ModelSpec
 
 _ANSWER_WITHIN_S = 5
@@ -65,12 +66,22 @@ def check_ledger(settings: Settings) -> Check:
 
 
 def check_services(settings: Settings) -> list[Check]:
-    """Every service answers."""
+    """Every service of this home's stack, or that a variable names, answers.
+
+    What answers at a default address without either is someone else's, and is not asked.
+    """
+    looked_at = {
+        "prefect_url": ("Prefect", "/api/health"),
+        "mlflow_url": ("MLflow", "/health"),
+        "gateway_url": ("gateway", "/v2/health/live"),
+        "reports_url": ("reports", "/"),
+    }
+    running = bool(_running_services(settings.home))
     return [
-        _check_service("Prefect", settings.prefect_url, "/api/health"),
-        _check_service("MLflow", settings.mlflow_url, "/health"),
-        _check_service("gateway", settings.gateway_url, "/v2/health/live"),
-        _check_service("reports", settings.reports_url, "/"),
+        _check_service(name, getattr(settings, setting), path)
+        if running or variable(setting) in os.environ
+        else Check("service", name, False, f"not running in {settings.home}: is `trimtab up` running?")
+        for setting, (name, path) in looked_at.items()
     ]
 
 
@@ -94,6 +105,8 @@ def _check_suite(settings: Settings, spec: ModelSpec) -> Check:
 def _check_service(name: str, url: str, path: str) -> Check:
     try:
         answer = httpx.get(f"{url.rstrip('/')}{path}", timeout=_ANSWER_WITHIN_S, follow_redirects=True)
+    except httpx.ReadTimeout:
+        return Check("service", name, False, f"{url} is there, but has not answered within {_ANSWER_WITHIN_S} s")
     except httpx.TransportError as error:
         return Check(
             "service", name, False, f"{url} does not answer ({type(error).__name__}): is `trimtab up` running?"

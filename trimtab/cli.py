@@ -262,6 +262,9 @@ def _run(flow: str, parameters: dict[str, Any], wait: bool, local: bool, name: s
         with prefect_client(settings):
             result = getattr(importlib.import_module(f"flows.{flow}"), flow)(**given)
         typer.echo(result.model_dump_json(indent=2) if hasattr(result, "model_dump_json") else result)
+        if flow_run_id := _run_of(settings, result):
+            # Beside the record, which other programs may read.
+            _tell(settings, flow_run_id, to_stderr=True)
         return
     from deployments.runs import follow_run, start_run
 
@@ -273,8 +276,30 @@ def _run(flow: str, parameters: dict[str, Any], wait: bool, local: bool, name: s
     run = follow_run(settings, run, _say_state)
     if not run.succeeded:
         raise TrimtabError(f"flow run {run.name} ended as {run.state}: {run.message}; see {run.url}")
-    for line in _what_came_of_it(settings, str(run.id)):
-        _say(line)
+    _tell(settings, str(run.id))
+
+
+def _tell(settings: Settings, flow_run_id: str, to_stderr: bool = False) -> None:
+    """Say what came of a run that has succeeded; a ledger that cannot tell does not change that."""
+    from trimtab.errors import LedgerError
+
+    try:
+        for line in _what_came_of_it(settings, flow_run_id):
+            typer.echo(line, err=to_stderr)
+    except LedgerError as error:
+        typer.echo(f"what came of it cannot be told: {error}", err=True)
+
+
+def _run_of(settings: Settings, result: object) -> str:
+    """The flow run that stated a record; empty if that cannot be told."""
+    from trimtab.errors import LedgerError
+    from trimtab.ledger import Ledger
+    from trimtab.records import Record
+
+    try:
+        return Ledger(settings.ledger).get(result.id).flow_run_id if isinstance(result, Record) else ""
+    except LedgerError:
+        return ""
 
 
 def _what_came_of_it(settings: Settings, flow_run_id: str) -> Iterator[str]:

@@ -7,15 +7,17 @@ what is wrong with the field, the value and what would be right, before anything
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 import trimtab.spec
 from trimtab.errors import SpecError, UnknownModelError
@@ -69,10 +71,7 @@ def load_models(models_dir: Path) -> dict[str, Model]:
     for folder in model_folders(models_dir):
         model = load_folder(folder)
         if model.spec.name in models:
-            raise SpecError(
-                f"{folder / 'spec.py'}: the name {model.spec.name!r} is taken by "
-                f"{models[model.spec.name].folder.name}: each model needs its own"
-            )
+            raise _clash(folder, models[model.spec.name])
         models[model.spec.name] = model
     return models
 
@@ -89,6 +88,7 @@ def load_model(models_dir: Path, name: str) -> Model:
     """
     wrong: SpecError | None = None
     there: list[str] = []
+    named: Model | None = None
     for folder in model_folders(models_dir):
         try:
             model = load_folder(folder)
@@ -96,9 +96,13 @@ def load_model(models_dir: Path, name: str) -> Model:
             # Another model's wrong spec must not keep this one from being watched or rolled back.
             wrong = error
             continue
+        if model.spec.name == name and named is not None:
+            raise _clash(folder, named)
         if model.spec.name == name:
-            return model
+            named = model
         there.append(model.spec.name)
+    if named is not None:
+        return named
     if wrong is not None:
         raise wrong
     raise UnknownModelError(f"there is no model {name!r} in {models_dir}; there are {sorted(there) or 'none'}")
@@ -117,6 +121,13 @@ def model_folders(models_dir: Path) -> list[Path]:
             f"models_dir is {str(models_dir)!r}; it must be a folder with one folder a model, each with a spec.py"
         )
     return sorted(spec_file.parent for spec_file in models_dir.glob("*/spec.py"))
+
+
+def _clash(folder: Path, taken_by: Model) -> SpecError:
+    return SpecError(
+        f"{folder / 'spec.py'}: the name {taken_by.spec.name!r} is taken by {taken_by.folder.name}: "
+        "each model needs its own"
+    )
 
 
 def load_folder(folder: Path) -> Model:
@@ -172,21 +183,39 @@ def _import(folder: Path, module_name: str) -> ModuleType:
 
 
 def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"{path}: the spec is refused, in {error.title}:"]
+    # The parts of a spec are made before it and know no path into it: their class and line tell which one it is.
+    line = next(
+        (f":{each.lineno}" for each in reversed(extract_tb(error.__traceback__)) if each.filename == str(path)), ""
+    )
+    lines = [f"{path}{line}: the spec is refused, in {error.title}:"]
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"]) or "spec"
-        value = (
-            "" if problem["type"] in ("missing", "value_error") and not problem["loc"] else f" is {problem['input']!r}"
-        )
+        value = "" if problem["type"] in ("missing", "value_error") and not problem["loc"] else f" is {_shown(problem)}"
         value = " is missing" if problem["type"] == "missing" else value
-        said = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            said = "there is no such field" + _did_you_mean(error.title, where.rpartition(".")[2])
-        lines.append(f"  {where}{value}: {said}")
+        lines.append(f"  {where}{value}: {_remedy(problem, error.title)}")
     return "\n".join(lines)
 
 
-def _did_you_mean(title: str, name: str) -> str:
-    part = getattr(trimtab.spec, title, ModelSpec)
-    close = difflib.get_close_matches(name, list(part.model_fields), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; {title} has {', '.join(part.model_fields)}"
+def _shown(problem: ErrorDetails) -> str:
+    given = problem["input"]
+    return f"{type(given).__name__}(...)" if isinstance(given, BaseModel) else repr(given)
+
+
+def _remedy(problem: ErrorDetails, title: str) -> str:
+    if problem["type"] == "tuple_type" and isinstance(problem["input"], str):
+        return f"must be a tuple: ({problem['input']!r},)"
+    if problem["type"] == "extra_forbidden":
+        close = get_close_matches(str(problem["loc"][-1]), _fields(title, problem["loc"][:-1]), n=1)
+        return "there is no such field" + (f"; did you mean {close[0]!r}?" if close else "")
+    return problem["msg"].removeprefix("Value error, ")
+
+
+def _fields(title: str, path: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the spec's part that is made under ``title``, or that lies at ``path`` within it."""
+    part: Any = getattr(trimtab.spec, title, None)
+    for step in path:
+        if isinstance(step, str) and part is not None:
+            annotation = part.model_fields[step].annotation
+            inner = (annotation, *get_args(annotation))
+            part = next((each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)), None)
+    return list(part.model_fields) if part is not None else []

@@ -27,10 +27,18 @@ RESERVED_COLUMNS = frozenset(
 """Columns that the prediction log adds; no feature may have such a name."""
 
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-_CRON = re.compile(r"^\S+( \S+){4}$")
-
-
-_CRON_RANGES = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+_CRON_ITEM = re.compile(r"^(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9]\d?))?$", re.ASCII)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_CRON_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day of the month", 1, 31, ()),
+    ("month", 1, 12, _MONTHS),
+    ("weekday", 0, 7, _WEEKDAYS),
+)
+"""What each field of a cron line is, its least and its greatest number, and the names of its numbers."""
+_LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def _as_span(value: Any) -> Any:
@@ -155,12 +163,8 @@ class Schedule(_Part):
     @field_validator("watch", "retrain")
     @classmethod
     def _is_cron(cls, value: str | None) -> str | None:
-        if value is not None and not _CRON.match(value):
-            raise ValueError("must be a cron line of five fields, such as '0 6 * * 1', or None")
-        for field, (name, low, high) in zip((value or "").split(), _CRON_RANGES, strict=False):
-            for number in re.findall(r"(?<![/#\w])\d+", field):
-                if not low <= int(number) <= high:
-                    raise ValueError(f"its {name} is {field!r}; that goes from {low} to {high}")
+        if value is not None:
+            _check_cron(value)
         return value
 
 
@@ -195,6 +199,14 @@ class ModelSpec(_Part):
     policy: DecayPolicy = DecayPolicy()
     schedule: Schedule = Schedule()
     serving: Serving = Serving()
+
+    @field_validator("features", "trainers", mode="before")
+    @classmethod
+    def _is_several(cls, value: Any) -> Any:
+        # Pydantic would go through the fields of a lone part, as if they were the parts.
+        if isinstance(value, _Part):
+            raise ValueError(f"must be a tuple: ({type(value).__name__}(...),)")
+        return value
 
     _check_source = field_validator("source")(lambda value: _function_name(value))
 
@@ -270,3 +282,41 @@ def _function_name(value: str) -> str:
 def _unique(label: str, names: list[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{label} names {twice} more than once; each name must be there once")
+
+
+def _check_cron(line: str) -> None:
+    """Refuse what Prefect would refuse, and what never comes; Prefect itself is out of reach down here."""
+    texts = line.split()
+    remedy = "must be a cron line of five fields, such as '0 6 * * 1', or None"
+    if len(texts) != len(_CRON_FIELDS):
+        raise ValueError(remedy)
+    numbers: list[set[int]] = []
+    for text, (what, least, greatest, names) in zip(texts, _CRON_FIELDS, strict=True):
+        try:
+            numbers.append(set().union(*(_cron_numbers(item, least, greatest, names) for item in text.split(","))))
+        except ValueError:
+            wanted = f"its {what} is {text!r}; that goes from {least} to {greatest}"
+            raise ValueError(f"{remedy}: {wanted}") from None
+    _, _, days, months, _ = numbers
+    if texts[4] == "*" and not any(day <= _LONGEST_MONTHS[month - 1] for day in days for month in months):
+        raise ValueError(f"{remedy}: there is no such day in that month, so that it never comes")
+
+
+def _cron_numbers(item: str, least: int, greatest: int, names: tuple[str, ...]) -> set[int]:
+    match = _CRON_ITEM.match(item)
+    if match is None:
+        raise ValueError(item)
+
+    def number(text: str) -> int:
+        return names.index(text.lower()) + least if text.lower() in names else int(text)
+
+    if match["first"] is None:
+        first, last = least, greatest
+    else:
+        first = number(match["first"])
+        last = number(match["last"]) if match["last"] else greatest if match["step"] else first
+    if not (least <= first <= greatest and least <= last <= greatest):
+        raise ValueError(item)
+    # Prefect takes 22-6 as 22 to 6 of the next day.
+    numbers = range(first, last + 1) if first <= last else (*range(first, greatest + 1), *range(least, last + 1))
+    return set(numbers[:: int(match["step"] or 1)])

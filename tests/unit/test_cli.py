@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.chain import home_with_predictions
+from deployments.apply import prefect_client
+from tests.chain import home_with_predictions, release_twice
+from trimtab.checks import check_models, check_services
+from trimtab.cli import _run_of, _tell
+from trimtab.errors import ServiceUnavailableError
+from trimtab.ledger import Ledger
+from trimtab.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -144,3 +152,125 @@ def test_check_names_a_spec_that_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "name is 'Loan 1'" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+_LOCAL_RUN = """
+import contextlib, os, sys, types
+import trimtab.cli
+
+apply = types.ModuleType("deployments.apply")
+class OnImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == "prefect":
+            print("imported with", os.environ.get("PREFECT_API_URL"))
+        return None
+sys.meta_path.insert(0, OnImport())
+
+import deployments
+@contextlib.contextmanager
+def prefect_client(settings):
+    import prefect
+    print("in")
+    yield
+    print("out")
+apply.prefect_client = prefect_client
+sys.modules["deployments.apply"] = apply
+flow = types.ModuleType("flows.watch")
+flow.watch = lambda model: print("ran", model)
+sys.modules["flows.watch"] = flow
+sys.argv = ["trimtab", "watch", "loan", "--local"]
+trimtab.cli.main()
+"""
+
+
+def test_a_local_run_is_on_the_stacks_own_prefect_server(tmp_path: Path) -> None:
+    """The address is set before Prefect is imported, and the flow runs while the server's settings hold."""
+    nowhere = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    env = {**nowhere, "TRIMTAB_HOME": str(tmp_path), "TRIMTAB_PREFECT_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", _LOCAL_RUN], env=env, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "imported with http://127.0.0.1:9/api"
+    assert lines[1:4] == ["in", "ran loan", "out"]
+
+
+@pytest.mark.parametrize(
+    ("expectation", "said"),
+    [
+        ({"type": "expect_column_values_to_be_pretty", "kwargs": {"column": "income"}}, "expect_column_values_to_be"),
+        ({"type": "expect_column_values_to_be_between", "kwargs": {"column": "income", "minvalue": 0}}, "minvalue"),
+        (
+            {
+                "type": "expect_column_pair_values_a_to_be_greater_than_b",
+                "kwargs": {"column_A": "income", "column_B": "wage"},
+            },
+            "is on column 'wage', which the spec lacks",
+        ),
+        (
+            {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["age", "wage"]}},
+            "is on column 'wage', which the spec lacks",
+        ),
+        ("expect_column_to_exist", "must hold"),
+        ({"kwargs": {"column": "income"}}, "without a type"),
+        ({"type": "expect_column_to_exist", "kwargs": ["income"]}, "expect_column_to_exist"),
+    ],
+)
+def test_check_refuses_a_suite_that_a_flow_would_refuse(tmp_path: Path, expectation: object, said: str) -> None:
+    """What `check` passes is what the validation step takes."""
+    (tmp_path / "loan.json").write_text(json.dumps({"name": "loan", "expectations": [expectation]}))
+    settings = Settings.from_env(
+        {"TRIMTAB_MODELS_DIR": str(ROOT / "tests/models"), "TRIMTAB_SUITES_DIR": str(tmp_path)}
+    )
+    spec, suite = check_models(settings)
+    assert spec.ok
+    assert not suite.ok
+    assert said in suite.detail
+
+
+def test_what_came_of_a_run_is_told_and_an_unreadable_ledger_fails_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ruling that the run stated, in a line, on either stream; a damaged ledger is said, not raised."""
+    settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path)})
+    ledger = Ledger(settings.ledger)
+    release_twice(ledger)
+    ruling = ledger.get("ruling-1").record
+    assert _run_of(settings, ruling) == "run-of-watch"
+    _tell(settings, "run-of-watch", to_stderr=True)
+    assert capsys.readouterr() == ("", "RETRAIN: log_loss is lost\n")
+    (tmp_path / "ledger.db").write_bytes(b"no database, whatever its name says" * 100)
+    _tell(settings, "run-of-watch")
+    assert "what came of it cannot be told" in capsys.readouterr().err
+
+
+def test_check_asks_only_the_services_of_this_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger at a default address is not taken for ours; an address in a variable is asked."""
+    for name in ("PREFECT", "MLFLOW", "REPORTS"):
+        monkeypatch.delenv(f"TRIMTAB_{name}_URL", raising=False)
+    monkeypatch.setenv("TRIMTAB_GATEWAY_URL", "http://127.0.0.1:9")
+    found = check_services(Settings.from_env({**os.environ, "TRIMTAB_HOME": str(tmp_path)}))
+    away = f"not running in {tmp_path}: is `trimtab up` running?"
+    assert {each.which: each.detail for each in found if each.which != "gateway"} == {
+        "Prefect": away,
+        "MLflow": away,
+        "reports": away,
+    }
+    assert not any(each.ok for each in found)
+    assert "http://127.0.0.1:9 does not answer" in next(each.detail for each in found if each.which == "gateway")
+
+
+def test_a_slow_service_is_not_called_a_missing_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes the connection and says nothing is there."""
+    monkeypatch.setattr("deployments.apply._ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr("trimtab.checks._ANSWER_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("TRIMTAB_PREFECT_URL", url)
+        settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path), "TRIMTAB_PREFECT_URL": url})
+        with (
+            pytest.raises(ServiceUnavailableError, match="is there, but has not answered in time"),
+            prefect_client(settings),
+        ):
+            pass
+        assert "is there, but has not answered within" in check_services(settings)[0].detail

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.schemas.schedules import CronSchedule
 from pydantic import ValidationError
 
 from trimtab.errors import SpecError, UnknownModelError
@@ -75,7 +77,8 @@ def test_an_unknown_model_is_named_beside_those_that_there_are(tmp_path: Path) -
         ({"window": 7}, r"window is 7: must be a timedelta, such as timedelta\(days=7\)"),
         ({"label_maturity": "7d"}, "label_maturity is '7d': must be a timedelta"),
         ({"label_maturty": 1}, "label_maturty is 1: there is no such field; did you mean 'label_maturity'"),
-        ({"policy": {"coldown": 1}}, "policy.coldown is 1: there is no such field"),
+        ({"policy": {"coldown": 1}}, r"policy.coldown is 1: there is no such field; did you mean 'cooldown'\?"),
+        ({"protected": "income"}, r"protected is 'income': must be a tuple: \('income',\)"),
         ({"trainers": []}, "trainers is"),
     ],
 )
@@ -144,3 +147,57 @@ def test_every_model_of_this_repository_is_right() -> None:
     root = Path(__file__).parents[2]
     assert "flight-delay" in load_models(root / "deployments" / "models")
     assert "loan" in load_models(root / "tests" / "models")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"income", type="number"', '"income", type="int"', r"spec.py:15: .* in Feature:\n  type is 'int'"),
+        ("seed=7", "sed=7", r"in Trainer:\n  sed is 7: there is no such field; did you mean 'seed'\?"),
+        ("seed=7),)", "seed=7))", r"trainers is Trainer\(...\): must be a tuple: \(Trainer\(...\),\)"),
+        ("window=timedelta(days=5)", "window=5", r"in Training:\n  window is 5: must be a timedelta"),
+    ],
+)
+def test_what_is_wrong_within_a_part_names_the_part_and_its_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "models" / "loan", tmp_path / "loan")
+    spec = tmp_path / "loan" / "spec.py"
+    assert old in spec.read_text()
+    spec.write_text(spec.read_text().replace(old, new))
+    with pytest.raises(SpecError, match=message):
+        load_models(tmp_path)
+
+
+def test_a_name_that_two_folders_claim_is_neithers(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, folder="credit_again")
+    with pytest.raises(SpecError, match="'credit' is taken by credit"):
+        load_model(tmp_path, "credit")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["0 6 * * 9", "60 6 * * 1", "0 24 * * *", "0 0 0 * *", "0 0 31 2 *", "*/0 * * * *", "0 6 * * mond"],
+)
+def test_a_cron_line_that_never_comes_is_refused_with_its_value_and_an_example(line: str) -> None:
+    with pytest.raises(ValidationError, match="such as '0 6 \\* \\* 1', or None") as caught:
+        Schedule(watch=line)
+    assert repr(line) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 6 * * 1",
+        "*/15 0-6,20 1,15 jan-mar MON",
+        "5/10 * * * 7",
+        "0 0 29 2 *",
+        "0 22-6 * * *",
+        "0 0 31 2 5",
+        "0 0 * * 1-5/2",
+    ],
+)
+def test_a_cron_line_that_passes_is_one_to_prefect_too(line: str) -> None:
+    assert Schedule(watch=line).watch == line
+    assert CronSchedule(cron=line).cron == line
