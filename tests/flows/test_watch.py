@@ -231,11 +231,11 @@ def artifacts(key: str) -> list[dict[str, Any]]:
 
 
 def events(ruling: Ruling) -> list[dict[str, Any]]:
-    """The events that the server has of a ruling."""
+    """The events that the server has of a ruling; of this very one, for other tests' windows have the same id."""
     with get_client(sync_client=True) as client:
         body = {"filter": {"event": {"prefix": ["trimtab.ruling."]}}, "limit": 50}
         found = client._client.post("/events/filter", json=body).json()["events"]
-    return [event for event in found if event["payload"]["ruling_id"] == ruling.id]
+    return [event for event in found if event["payload"] == payload(ruling)]
 
 
 def until(look: Callable[[], Any], deadline_s: float = 30) -> Any:
