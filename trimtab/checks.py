@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import httpx
@@ -10,7 +9,7 @@ import httpx
 from trimtab.errors import LedgerError, SpecError
 from trimtab.ledger import Ledger
 from trimtab.models import load_folder, load_models, model_folders
-from trimtab.settings import Settings, _running_services, variable
+from trimtab.settings import Settings, is_ours
 from trimtab.spec import ModelSpec
 
 _ANSWER_WITHIN_S = 5
@@ -76,10 +75,9 @@ def check_services(settings: Settings) -> list[Check]:
         "gateway_url": ("gateway", "/v2/health/live"),
         "reports_url": ("reports", "/"),
     }
-    running = bool(_running_services(settings.home))
     return [
         _check_service(name, getattr(settings, setting), path)
-        if running or variable(setting) in os.environ
+        if is_ours(settings, setting)
         else Check("service", name, False, f"not running in {settings.home}: is `trimtab up` running?")
         for setting, (name, path) in looked_at.items()
     ]

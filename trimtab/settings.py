@@ -44,11 +44,18 @@ def connect() -> None:
     test's own Prefect server is left alone.
     """
     settings = Settings.from_env()
-    running = bool(_running_services(settings.home))
-    if running or variable("prefect_url") in os.environ:
+    if is_ours(settings, "prefect_url"):
         os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
-    if running or variable("mlflow_url") in os.environ:
+    if is_ours(settings, "mlflow_url"):
         os.environ.setdefault("MLFLOW_TRACKING_URI", settings.mlflow_url)
+
+
+def is_ours(settings: Settings, url: str) -> bool:
+    """Whether the address of that setting (such as ``prefect_url``) was given or is a running stack's of this home.
+
+    What only stands at a default address may be someone else's.
+    """
+    return variable(url) in os.environ or bool(_running_services(settings.home))
 
 
 def require_stack(settings: Settings) -> None:
@@ -59,7 +66,7 @@ def require_stack(settings: Settings) -> None:
     SpecError
         If no stack runs in the home and no address of a Prefect server is set.
     """
-    if variable("prefect_url") not in os.environ and not _running_services(settings.home):
+    if not is_ours(settings, "prefect_url"):
         raise SpecError(
             f"no stack runs in {settings.home}: start one with `trimtab up`, or set TRIMTAB_HOME to where one runs, or "
             "TRIMTAB_PREFECT_URL to your Prefect server"
