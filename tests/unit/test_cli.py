@@ -16,7 +16,7 @@ import pytest
 from deployments.apply import prefect_client
 from tests.chain import home_with_predictions, release_twice
 from trimtab.checks import check_models, check_services
-from trimtab.cli import _run_of, _tell
+from trimtab.cli.runs import _run_of, _tell
 from trimtab.errors import ServiceUnavailableError
 from trimtab.ledger import Ledger
 from trimtab.settings import Settings
