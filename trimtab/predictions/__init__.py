@@ -6,7 +6,8 @@ Where to go to change ...
 columns, ids and their forms                   ``schema.py``
 how a batch becomes durable, and what is read  ``log.py``
 the files that sealed spans become             ``segments.py``
-finding one prediction, or a window of them    ``lookup.py``
+finding one prediction                         ``lookup.py``
+a window of them with their outcomes           ``window.py``
 what came true                                 ``outcomes.py``
 how SQLite is used                             ``spool.py``, ``database.py``
 =============================================  ==================
@@ -15,10 +16,11 @@ Stored formats are promises: columns are only ever added, and what an older vers
 """
 
 from trimtab.predictions.log import PredictionLog
-from trimtab.predictions.lookup import find_prediction, read_window
+from trimtab.predictions.lookup import find_prediction
 from trimtab.predictions.outcomes import Outcome, Outcomes, Receipt
 from trimtab.predictions.schema import log_schema, new_prediction_ids
 from trimtab.predictions.segments import SealedSpan
+from trimtab.predictions.window import read_window
 
 __all__ = [
     "Outcome",
