@@ -111,9 +111,9 @@ def check_artifact(folder: Path, digest: str) -> None:
 
 
 def code_files() -> dict[str, Path]:
-    """What runs inside an image, by its path there: the package's root and ``scoring``, without what MLflow needs."""
+    """What runs inside an image, by its path there: the package's root, ``wire`` and ``scoring`` but for MLflow's part."""
     package = Path(__file__).parents[1]
-    files = [package / "__init__.py", *package.joinpath("scoring").glob("*.py")]
+    files = [package / "__init__.py", *package.joinpath("wire").glob("*.py"), *package.joinpath("scoring").glob("*.py")]
     return {
         f"trimtab/{path.relative_to(package).as_posix()}": path for path in sorted(files) if path.name != "pyfunc.py"
     }

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import asyncio
 import json
 import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from trimtab.wire.http import Limits, Server, listen, stop_signal
+
+if TYPE_CHECKING:
+    from trimtab.scoring.model import Artifact
 
 # Before numpy is imported: a second thread costs latency under load and wins nothing on single rows.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 
 SHUTDOWN_TIMEOUT_S = 10
+# The gateway keeps its connection for as long as it has the route.
+_LIMITS = Limits(idle_s=3600.0)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,53 +40,31 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         artifact = Artifact.load(options.artifact, options.expected_digest)
-        listener = _listen(options.host, options.port)
+        listener = listen(options.host, options.port)
     except (ArtifactError, OSError) as error:
         sys.stderr.write(f"the scorer does not start: {error}\n")
         return 1
-    host, port = listener.getsockname()[:2]
-    ready = {"pid": os.getpid(), "url": f"http://{host}:{port}", "model": artifact.manifest.model}
-    _serve(artifact, options.version, listener, options.ready_file, json.dumps({**ready, "version": options.version}))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(artifact, options.version, listener, options.ready_file))
     return 0
 
 
-def _serve(artifact: object, version: str, listener: socket.socket, ready_file: Path | None, statement: str) -> None:
-    import uvicorn
-
+async def _serve(artifact: Artifact, version: str, listener: socket.socket, ready_file: Path | None) -> None:
     from trimtab.scoring.app import ScorerApp
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if ready_file is not None:
-                whole = ready_file.with_suffix(".tmp")
-                whole.write_text(statement)
-                whole.replace(ready_file)
-
-    config = uvicorn.Config(
-        ScorerApp(artifact, version),  # type: ignore[arg-type]
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=3600,
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-    )
-    with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.setblocking(False)
-    return listener
+    server = Server(ScorerApp(artifact, version), _LIMITS)
+    await server.start(listener)
+    if ready_file is not None:
+        host, port = listener.getsockname()[:2]
+        statement = {
+            **{"pid": os.getpid(), "url": f"http://{host}:{port}"},
+            **{"model": artifact.manifest.model, "version": version},
+        }
+        whole = ready_file.with_suffix(".tmp")
+        whole.write_text(json.dumps(statement))
+        whole.replace(ready_file)
+    await stop_signal()
+    await server.stop(SHUTDOWN_TIMEOUT_S)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

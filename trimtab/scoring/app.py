@@ -1,4 +1,4 @@
-"""The scorer: one artifact behind the Open Inference Protocol (V2), as a raw ASGI application.
+"""The scorer: one artifact behind the Open Inference Protocol (V2), with its binary tensor extension.
 
 It stands behind the gateway, which sends it micro-batches; it checks every tensor all the same, for it can be called by
 anyone who can reach it. Scoring happens on the event loop: one request at a time, one thread, no queue that could grow.
@@ -6,19 +6,23 @@ anyone who can reach it. Scoring happens on the event loop: one request at a tim
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from trimtab.scoring.model import Artifact, ArtifactError, FeatureColumn
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-MAX_BODY_BYTES = 64 * 1024 * 1024
+from trimtab.wire.http import Exchange, Request, error_body
+from trimtab.wire.tensors import (
+    EXTENSION,
+    HEADER_LENGTH,
+    AskedOutput,
+    Input,
+    TensorError,
+    split_body,
+    take_binary,
+    write_tensor,
+)
 
 _DATATYPES = {
     "number": ("FP64", "FP32", "INT64", "INT32", "INT16", "INT8"),
@@ -30,22 +34,23 @@ _DATATYPES = {
 """The datatypes that a tensor of each type of feature may have; metadata names the first."""
 
 _ELEMENTS: dict[str, Any] = {"number": float, "integer": int, "category": str, "boolean": bool}
+_JSON = b"application/json"
+_BINARY = b"application/octet-stream"
 
 
-class Tensor(msgspec.Struct):
-    """One input tensor; its data stays unparsed until the feature says what they must be."""
+class InferParameters(msgspec.Struct):
+    """What may be said of a request."""
 
-    name: str
-    shape: list[int]
-    datatype: str
-    data: msgspec.Raw
+    binary_data_output: bool = False
 
 
 class InferRequest(msgspec.Struct):
-    """The body of an infer request; fields that the protocol allows and the scorer does not need are skipped."""
+    """The JSON of an infer request; fields that the protocol allows and the scorer does not need are skipped."""
 
-    inputs: list[Tensor]
+    inputs: list[Input]
     id: str = ""
+    parameters: InferParameters = InferParameters()
+    outputs: list[AskedOutput] = []
 
 
 class BadRequestError(Exception):
@@ -57,7 +62,7 @@ class BadRequestError(Exception):
 
 
 class ScorerApp:
-    """The ASGI application of one artifact.
+    """The application of one artifact.
 
     Parameters
     ----------
@@ -77,7 +82,7 @@ class ScorerApp:
         live, ready = msgspec.json.encode({"live": True}), msgspec.json.encode({"ready": True})
         metadata = msgspec.json.encode(self._metadata())
         self._pages = {
-            "/v2": msgspec.json.encode({"name": "trimtab-scorer", "version": version, "extensions": []}),
+            "/v2": msgspec.json.encode({"name": "trimtab-scorer", "version": version, "extensions": [EXTENSION]}),
             "/v2/health/live": live,
             "/v2/health/ready": ready,
         }
@@ -86,19 +91,34 @@ class ScorerApp:
             self._pages[path] = metadata
             self._pages[f"{path}/ready"] = msgspec.json.encode({"name": self._name, "ready": True})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            raise RuntimeError(f"the scorer speaks HTTP only, not {scope['type']!r}")
+    def __call__(self, request: Request, exchange: Exchange) -> None:
+        """Answer a request."""
         try:
-            status, body = 200, await self._answer(scope["method"], scope["path"], receive)
+            if request.path in self._infer_paths and request.method == "POST":
+                body, json_length = self.infer(request.body, request.header(HEADER_LENGTH))
+                if json_length is None:
+                    exchange.answer(200, body)
+                else:
+                    exchange.answer(200, body, _BINARY, [(HEADER_LENGTH, b"%d" % json_length)])
+            else:
+                exchange.answer(200, self._page(request.method, request.path))
         except BadRequestError as error:
-            status, body = error.status, msgspec.json.encode({"error": str(error)})
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            exchange.answer(error.status, error_body(str(error)))
 
-    def infer(self, body: bytes) -> bytes:
-        """Answer an infer request: its JSON in, the answer's JSON out.
+    def infer(self, body: bytes, header_length: bytes | None = None) -> tuple[bytes, int | None]:
+        """Answer an infer request.
+
+        Parameters
+        ----------
+        body
+            JSON, or JSON and binary tensors.
+        header_length
+            The header ``Inference-Header-Content-Length``, of a body with binary tensors.
+
+        Returns
+        -------
+        tuple
+            The answer's body, and the length of its JSON part if the scores follow in binary.
 
         Raises
         ------
@@ -106,35 +126,48 @@ class ScorerApp:
             400 if the body is not a request for this model's features; 500 if the model returns what is no number.
         """
         try:
-            request = self._request.decode(body)
+            text, binary = split_body(body, header_length)
+            request = self._request.decode(text)
+            arrays = take_binary(
+                [(each.name, each.datatype, each.shape, each.parameters.binary_data_size) for each in request.inputs],
+                binary,
+            )
         except msgspec.DecodeError as error:
             raise BadRequestError(400, f"the body is no V2 infer request: {error}") from error
-        columns, rows = self._columns(request.inputs)
+        except TensorError as error:
+            raise BadRequestError(400, str(error)) from error
+        columns, rows = self._columns(request.inputs, arrays)
         try:
             scores = self._artifact.predict(self._artifact.encode(columns))
         except (ArtifactError, OverflowError) as error:
             raise BadRequestError(400, str(error)) from error
         if scores.shape != (rows,) or not np.isfinite(scores).all():
             raise BadRequestError(500, f"model {self._name} {self._version} returned scores that are no numbers")
-        output = {"name": "score", "datatype": "FP64", "shape": [rows], "data": scores.tolist()}
+        return self._answer(request, scores)
+
+    def _answer(self, request: InferRequest, scores: np.ndarray) -> tuple[bytes, int | None]:
+        output: dict[str, Any] = {"name": "score", "datatype": "FP64", "shape": [len(scores)]}
         answer: dict[str, Any] = {"model_name": self._name, "model_version": self._version, "outputs": [output]}
         if request.id:
             answer["id"] = request.id
-        return msgspec.json.encode(answer)
+        asked = [each.parameters.binary_data for each in request.outputs if each.name == "score"]
+        if not (request.parameters.binary_data_output if not asked or asked[0] is None else asked[0]):
+            output["data"] = scores.tolist()
+            return msgspec.json.encode(answer), None
+        binary = write_tensor(scores, "FP64")
+        output["parameters"] = {"binary_data_size": len(binary)}
+        text = msgspec.json.encode(answer)
+        return text + binary, len(text)
 
-    async def _answer(self, method: str, path: str, receive: Receive) -> bytes:
-        wanted: Literal["GET", "POST"]
-        if path in self._infer_paths:
-            wanted = "POST"
-        elif path in self._pages:
-            wanted = "GET"
-        else:
+    def _page(self, method: str, path: str) -> bytes:
+        if path not in self._pages and path not in self._infer_paths:
             raise BadRequestError(404, f"there is no {path} here; this scorer serves /v2/models/{self._name}")
-        if method != wanted:
+        if path in self._infer_paths or method not in ("GET", "HEAD"):
+            wanted = "POST" if path in self._infer_paths else "GET"
             raise BadRequestError(405, f"{path} answers {wanted}, not {method}")
-        return self.infer(await _read_body(receive)) if wanted == "POST" else self._pages[path]
+        return self._pages[path]
 
-    def _columns(self, inputs: list[Tensor]) -> tuple[dict[str, Any], int]:
+    def _columns(self, inputs: list[Input], arrays: dict[str, Any]) -> tuple[dict[str, Any], int]:
         columns: dict[str, Any] = {}
         for tensor in inputs:
             decoder = self._decoders.get(tensor.name)
@@ -144,10 +177,13 @@ class ScorerApp:
                 )
             if tensor.name in columns:
                 raise BadRequestError(400, f"input {tensor.name!r} is sent twice; each feature is sent once")
-            try:
-                values = decoder.decode(tensor.data)
-            except msgspec.DecodeError as error:
-                values = _second_look(self._features[tensor.name], tensor, error)
+            if tensor.name in arrays:
+                values = _check_array(self._features[tensor.name], arrays[tensor.name])
+            else:
+                try:
+                    values = decoder.decode(tensor.data)
+                except msgspec.DecodeError as error:
+                    values = _second_look(self._features[tensor.name], tensor, error)
             _check_tensor(self._features[tensor.name], tensor, len(values))
             columns[tensor.name] = values
         if missing := [name for name in self._features if name not in columns]:
@@ -175,29 +211,23 @@ class ScorerApp:
         }
 
 
-async def _read_body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequestError(400, "the caller went away before the body was complete")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise BadRequestError(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer rows")
-        if not message.get("more_body", False):
-            return part if not parts else b"".join((*parts, part))
-        parts.append(part)
-
-
 def _decoder(feature: FeatureColumn) -> msgspec.json.Decoder[Any]:
     element = _ELEMENTS[feature.type]
     wanted: Any = element | None if feature.nullable else element
     return msgspec.json.Decoder(list[wanted])
 
 
-def _second_look(feature: FeatureColumn, tensor: Tensor, error: msgspec.DecodeError) -> list[Any]:
+def _check_array(feature: FeatureColumn, values: Any) -> Any:
+    """Binary tensors have no null: NaN stands for it."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        if np.isinf(values).any():
+            raise BadRequestError(400, f"input {feature.name!r} holds an infinity; a {feature.type} is finite")
+        if not feature.nullable and np.isnan(values).any():
+            raise BadRequestError(400, f"input {feature.name!r} holds NaN, which stands for null; it must not be null")
+    return values
+
+
+def _second_look(feature: FeatureColumn, tensor: Input, error: msgspec.DecodeError) -> list[Any]:
     """Whole numbers written as 3.0 are integers too; anything else is refused with the value that is wrong."""
     try:
         values = msgspec.json.decode(tensor.data)
@@ -226,7 +256,7 @@ def _is_element(feature: FeatureColumn, value: Any) -> bool:
     return isinstance(value, _ELEMENTS[feature.type])
 
 
-def _check_tensor(feature: FeatureColumn, tensor: Tensor, rows: int) -> None:
+def _check_tensor(feature: FeatureColumn, tensor: Input, rows: int) -> None:
     allowed = _DATATYPES[feature.type]
     if tensor.datatype not in allowed:
         raise BadRequestError(
