@@ -5,6 +5,7 @@ New rows are in the spool (``spool.py``), older ones in sealed segments (``segme
 
 from __future__ import annotations
 
+import bisect
 import fcntl
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from trimtab.errors import PredictionLogError, UnknownPredictionError
 from trimtab.predictions.schema import (
     BASE_FIELDS,
+    ID,
     conform,
     id_bytes,
     id_text,
@@ -123,10 +125,16 @@ class PredictionLog:
 
     def missing(self, ids: Sequence[bytes]) -> list[bytes]:
         """Those of the ids that are not on record."""
-        unknown = set(ids)
-        for rows in self._holding(ids, ["prediction_id"]) if ids else ():
-            unknown.difference_update(rows["prediction_id"].to_pylist())
-        return [prediction_id for prediction_id in ids if prediction_id in unknown]
+        asked = pa.array(ids, ID)
+        unknown: list[bytes] = asked.filter(pc.invert(self.known(asked))).to_pylist()
+        return unknown
+
+    def known(self, ids: pa.Array) -> pa.Array:
+        """Whether each of the ids (fixed-size binary, 16 bytes) is on record, as booleans."""
+        ascending = pc.unique(ids.take(pc.sort_indices(ids))).to_pylist()
+        parts = [rows["prediction_id"] for rows in self._holding(ascending, ["prediction_id"])] if ascending else []
+        chunks = [chunk.cast(ID) for part in parts for chunk in part.chunks]
+        return pc.is_in(ids, value_set=pa.concat_arrays(chunks) if chunks else pa.array([], ID))
 
     def seal(self) -> list[SealedSpan]:
         """Move what is in the spool into segments, while appends and reads go on. May be cut short and repeated.
@@ -186,13 +194,13 @@ class PredictionLog:
         self._spool.close()
 
     def _holding(self, ids: Sequence[bytes], columns: list[str] | None) -> Iterator[pa.Table]:
-        """Rows among which any of these ids stands, if it is on record."""
+        """Rows among which any of these ids (ascending) stands, if it is on record."""
         view: View = self._spool.view_ids(ids)
         for rows in _tables(view.batches):
             yield rows if columns is None else rows.select(columns)
         for span, manifest in view.segments:
             first, last = id_bytes(span.first_id), id_bytes(span.last_id)
-            if mine := [key for key in ids if first <= key <= last]:
+            if mine := ids[bisect.bisect_left(ids, first) : bisect.bisect_right(ids, last)]:
                 yield read_ids(span.path, manifest, mine, columns)
 
     def _as_one(self, parts: list[pa.Table], columns: list[str] | None) -> pa.Table:
