@@ -38,7 +38,7 @@ _JSON = b"application/json"
 _BINARY = b"application/octet-stream"
 
 
-class InferParameters(msgspec.Struct):
+class InferParameters(msgspec.Struct, frozen=True):
     """What may be said of a request."""
 
     binary_data_output: bool = False

@@ -42,7 +42,7 @@ class TensorError(ValueError):
     """A body or a tensor that is not what it says it is; the message says what would be right."""
 
 
-class InputParameters(msgspec.Struct):
+class InputParameters(msgspec.Struct, frozen=True):
     """What may be said of an input."""
 
     binary_data_size: int | None = None
@@ -58,7 +58,7 @@ class Input(msgspec.Struct):
     parameters: InputParameters = InputParameters()
 
 
-class OutputParameters(msgspec.Struct):
+class OutputParameters(msgspec.Struct, frozen=True):
     """What may be asked of an output."""
 
     binary_data: bool | None = None
