@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,6 +26,9 @@ QUIET_ENVIRONMENT: Mapping[str, str] = {
     "GX_ANALYTICS_ENABLED": "false",
 }
 """Variables that turn off the telemetry of Prefect, MLflow, Great Expectations and Evidently."""
+
+
+_SEGMENTS_URL = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.!*'()-]+)*/?$", re.ASCII)
 
 
 def quiet_telemetry() -> None:
@@ -96,6 +100,10 @@ class Settings:
         "base image with Python 3.11 for model images; empty: trimtab-python:3.11 if there, else python:3.11-slim",
     )
     work_pool: str = _setting("trimtab", "Prefect work pool that the deployments run in")
+    segments_url: str = _setting(
+        "", "where sealed prediction logs go: s3://bucket/prefix; empty: a folder beside each log's spool"
+    )
+    s3_endpoint_url: str = _setting("", "address of the S3 server; empty: Amazon's, or what boto3's variables say")
     gateway_token: str = _setting("", "token that callers of the gateway must send; empty: none is asked for")
     max_body_bytes: int = _setting(8 * 1024 * 1024, "largest request body that the gateway reads")
     max_rows: int = _setting(10_000, "largest number of rows in one request")
@@ -128,6 +136,8 @@ class Settings:
                 values[setting.name] = Path(values[setting.name]).absolute()
         if values["runtime"] not in ("auto", "docker", "process"):
             raise SpecError(f"TRIMTAB_RUNTIME is {values['runtime']!r}; it must be one of auto, docker, process")
+        _check_segments_url(values["segments_url"])
+        _check_endpoint_url(values["s3_endpoint_url"])
         return cls(**values)
 
     def as_env(self) -> dict[str, str]:
@@ -183,6 +193,24 @@ class Settings:
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"TRIMTAB_{name.upper()}"
+
+
+def _check_segments_url(url: str) -> None:
+    # A wrong one is not quoted where it may hold a secret.
+    if url and not _SEGMENTS_URL.match(url):
+        stated = "an address with a user name" if "@" in url else repr(url)
+        raise SpecError(
+            f"TRIMTAB_SEGMENTS_URL is {stated}; it must be empty or s3://bucket/prefix, without credentials: boto3 "
+            "finds those by its own conventions (AWS_ACCESS_KEY_ID, AWS_PROFILE, a role)"
+        )
+
+
+def _check_endpoint_url(url: str) -> None:
+    if url and (not url.startswith(("http://", "https://")) or "@" in url):
+        stated = "an address with a user name" if "@" in url else repr(url)
+        raise SpecError(
+            f"TRIMTAB_S3_ENDPOINT_URL is {stated}; it must be empty or like http://127.0.0.1:9000, without credentials"
+        )
 
 
 def _running_services(home: Path) -> dict[str, str]:

@@ -150,7 +150,7 @@ def test_a_seal_that_is_cut_short_loses_and_doubles_nothing(log, monkeypatch, po
 
     spool = log._spool
     places = {
-        "while writing": ("trimtab.predictions.segments._sync", cut_after(0, None)),
+        "while writing": ("trimtab.predictions.segments.sync", cut_after(0, None)),
         "before counting": (spool, "commit_segment", cut_after(0, None)),
         "before deleting": (spool, "drop_sealed", cut_after(1, spool.drop_sealed)),
         # One looks for earlier leftovers, one counts the segment, one deletes the first 100 batches.
@@ -285,7 +285,7 @@ def test_a_log_of_a_newer_format_is_not_touched(log):
     spool.execute("PRAGMA user_version = 99")
     spool.close()
     for use in (lambda: log.read(T0, LATER), lambda: log.append(make_rows(1))):
-        with pytest.raises(PredictionLogError, match="of format 99; this trimtab reads up to 1"):
+        with pytest.raises(PredictionLogError, match="of format 99; this trimtab reads up to 2"):
             use()
 
 

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,12 +36,26 @@ class Database:
         SQL that makes what a new file must hold.
     version : int
         Of the format, kept in ``user_version``; a file of a higher one is refused.
+    additions : mapping of int to sequence of str
+        For each version above 1, the SQL statements that bring a file of the version before up to it, at its first
+        use; they only add.
+    before_making : callable, optional
+        Called before a new file is made; may raise to refuse it.
     """
 
-    def __init__(self, path: Path, tables: str, version: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tables: str,
+        version: int,
+        additions: Mapping[int, Sequence[str]] | None = None,
+        before_making: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = path
         self._tables = tables
         self._version = version
+        self._additions = additions or {}
+        self._before_making = before_making
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._opened: _Identity | None = None
@@ -92,6 +106,7 @@ class Database:
         if not self.path.exists():
             if self._opened is not None:
                 raise self._moved()
+            self._before_making()
             self._make()
         writer = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
@@ -159,6 +174,18 @@ class Database:
             )
         if version < 1:
             raise PredictionLogError(f"{self.path} is a database of something else; put the log's back from a copy")
+        if version < self._version:
+            self._bring_up(connection)
+
+    def _bring_up(self, connection: sqlite3.Connection) -> None:
+        """Add what newer versions added; whoever comes first does it, in one transaction."""
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for newer in range(version + 1, self._version + 1):
+            for statement in self._additions[newer]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {self._version}")
+        connection.execute("COMMIT")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from trimtab.errors import PredictionLogError, UnknownPredictionError
 from trimtab.predictions.schema import (
@@ -29,14 +30,13 @@ from trimtab.predictions.schema import (
 )
 from trimtab.predictions.segments import (
     SealedSpan,
-    file_digest,
     in_window,
-    open_segment,
     read_ids,
     read_segment,
     write_segment,
 )
 from trimtab.predictions.spool import Spool, View
+from trimtab.settings import Settings
 
 SEGMENT_ROWS = 262_144
 """A segment holds about this many rows at most."""
@@ -49,11 +49,13 @@ class PredictionLog:
     ----------
     folder : Path
         ``<predictions_dir>/<model>``; made by the first append.
+    settings : Settings, optional
+        Where segments go (``segments_url``) and how S3 is reached; by default as this process's environment says.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         self.folder = folder
-        self._spool = Spool(folder)
+        self._spool = Spool(folder, settings)
 
     def append(self, rows: pa.RecordBatch) -> None:
         """Make rows durable; they are when this returns. Blocks for one write to disk.
@@ -96,7 +98,7 @@ class PredictionLog:
         bounds = (microseconds(start), microseconds(end))
         view = self._spool.view(*bounds)
         wanted = None if columns is None else list(dict.fromkeys([*columns, "prediction_id"]))
-        parts = [read_segment(span.path, *bounds, wanted, release_id) for span, _ in view.segments]
+        parts = [read_segment(span, *bounds, wanted, release_id) for span, _ in view.segments]
         for rows in _tables(view.batches):
             rows = rows.filter(in_window(rows, *bounds, release_id))
             parts.append(
@@ -158,15 +160,16 @@ class PredictionLog:
             # What comes in meanwhile is left to the next call: to chase it could take for ever.
             last = self._spool.last_sequence()
             while (taken := self._spool.unsealed(last, SEGMENT_ROWS))[1]:
-                sequence, batches = taken
+                sequences, batches = taken
                 rows = self._as_one(_tables(batches), None)
-                self._spool.commit_segment(sequence, *write_segment(self._spool.segments_dir, rows))
+                written = write_segment(self._spool.home, self.folder / "segment.part", rows)
+                self._spool.commit_segment(sequences.start, sequences.stop - 1, *written)
                 self._spool.drop_sealed()
         return self._spool.spans(unacknowledged_only=True)
 
     def acknowledge(self, spans: Iterable[SealedSpan]) -> None:
         """Note that these segments are in the ledger: :meth:`seal` names them no more."""
-        self._spool.acknowledge([span.path.name for span in spans])
+        self._spool.acknowledge([span.name for span in spans])
 
     def spans(self) -> list[SealedSpan]:
         """Every sealed segment, oldest first."""
@@ -182,10 +185,9 @@ class PredictionLog:
         """
         spans = self.spans()
         for span in spans:
-            open_segment(span.path).close()
-            if (found := file_digest(span.path)) != span.digest:
+            if (found := span.home.digest(span.name)) != span.digest:
                 raise PredictionLogError(
-                    f"segment {span.path} was altered: its digest is {found}, sealed was {span.digest}"
+                    f"segment {span.uri} was altered: its digest is {found}, sealed was {span.digest}"
                 )
         return len(spans)
 
@@ -201,7 +203,7 @@ class PredictionLog:
         for span, manifest in view.segments:
             first, last = id_bytes(span.first_id), id_bytes(span.last_id)
             if mine := ids[bisect.bisect_left(ids, first) : bisect.bisect_right(ids, last)]:
-                yield read_ids(span.path, manifest, mine, columns)
+                yield read_ids(span, manifest, mine, columns)
 
     def _as_one(self, parts: list[pa.Table], columns: list[str] | None) -> pa.Table:
         """Parts of several schemas as one table with these columns (all: None)."""
@@ -225,18 +227,19 @@ class PredictionLog:
 
     def _remove_leftovers(self) -> None:
         """Remove what a seal left that was cut short before it counted; its rows are still in the spool."""
-        sealed = {span.path for span in self.spans()}
-        for path in self._spool.segments_dir.glob("*"):
-            if path.suffix == ".parquet" and path not in sealed:
-                with open_segment(path) as file:
-                    ids = file.read(columns=["prediction_id"])["prediction_id"].to_pylist()
-                if self.missing(ids):
-                    raise PredictionLogError(
-                        f"{path} holds predictions that {self._spool.path} does not know: was that file put back from "
-                        "an older copy? Put back the newest one"
-                    )
-            if path not in sealed:
-                path.unlink()
+        home = self._spool.home
+        sealed = {span.name for span in self.spans() if span.home == home}
+        for name in home.names():
+            if name in sealed:
+                continue
+            with home.open(name) as source:
+                ids = pq.read_table(source, columns=["prediction_id"])["prediction_id"].to_pylist()
+            if self.missing(ids):
+                raise PredictionLogError(
+                    f"{home.uri(name)} holds predictions that {self._spool.path} does not know: was that file put back "
+                    "from an older copy? Put back the newest one"
+                )
+            home.delete(name)
 
 
 def _select(schema: pa.Schema, known: pa.Schema, columns: list[str], folder: Path) -> pa.Schema:

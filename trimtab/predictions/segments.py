@@ -7,18 +7,21 @@ for scans of tens of millions of rows a second. The manifest is the first id of 
 from __future__ import annotations
 
 import bisect
-import hashlib
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trimtab.errors import PredictionLogError
+from trimtab.predictions.footers import footers
+from trimtab.predictions.homes import SegmentHome
+from trimtab.predictions.homes_folder import file_digest, sync
 from trimtab.predictions.schema import from_microseconds, id_text
 
 ROW_GROUP_ROWS = 4096
@@ -27,12 +30,13 @@ _ID_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class SealedSpan:
-    """One sealed segment: what the ledger must know of it (records.Segment), and where its times lie.
+    """One sealed segment: what the ledger must know of it (records.Segment), where it lives and where its times lie.
 
     ``min_event_time`` and ``max_event_time`` are inclusive. ``digest`` is the SHA-256 of the file, in hex.
     """
 
-    path: Path
+    home: SegmentHome = field(compare=False, repr=False)
+    name: str
     digest: str
     rows: int
     size_bytes: int
@@ -44,7 +48,20 @@ class SealedSpan:
     @property
     def uri(self) -> str:
         """The file's address."""
-        return self.path.absolute().as_uri()
+        return self.home.uri(self.name)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, for one that is in a folder.
+
+        Raises
+        ------
+        PredictionLogError
+            If it is elsewhere.
+        """
+        if self.home.is_remote:
+            raise PredictionLogError(f"segment {self.uri} is not in a folder; open it with open_segment")
+        return Path(unquote(urlsplit(self.uri).path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +77,22 @@ class Manifest:
         return sorted(found - {-1})
 
 
-def write_segment(folder: Path, rows: pa.Table) -> tuple[SealedSpan, Manifest]:
-    """Write rows as one durable segment; a file of that name from a seal that was cut short is replaced.
+def write_segment(home: SegmentHome, aside: Path, rows: pa.Table) -> tuple[SealedSpan, Manifest]:
+    """Write rows as one durable segment. Written again after it was cut short, the same rows are the same segment.
 
     Parameters
     ----------
-    folder
-        The folder of segments; made if missing.
+    home
+        Where it is to live.
+    aside
+        A file to write to before it goes there; replaced, and gone afterwards.
     rows
         At least one row, under the log's schema.
 
     Raises
     ------
+    PredictionLogError
+        If the home refuses.
     OSError
         If the disk is full or refuses.
     """
@@ -79,48 +100,52 @@ def write_segment(folder: Path, rows: pa.Table) -> tuple[SealedSpan, Manifest]:
     ids = ordered["prediction_id"]
     times = pc.min_max(pc.cast(ordered["event_time"], pa.int64()))
     first, last = ids[0].as_py(), ids[-1].as_py()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{first.hex()}-{last.hex()}.parquet"
-    aside = path.with_suffix(".part")
     pq.write_table(
         ordered, aside, row_group_size=ROW_GROUP_ROWS, compression="none", use_dictionary=False, store_schema=True
     )
-    _sync(aside)
-    aside.replace(path)
-    _sync(folder)
-    manifest = Manifest(b"".join(ids[i].as_py() for i in range(0, len(ids), ROW_GROUP_ROWS)))
+    sync(aside)
+    digest, size_bytes = file_digest(aside), aside.stat().st_size
+    # The digest in the name: two segments of the same ids never contend for it.
+    name = f"{first.hex()}-{last.hex()}-{digest[:16]}.parquet"
+    home.put(name, aside, digest)
+    aside.unlink(missing_ok=True)
     span = SealedSpan(
-        path=path,
-        digest=file_digest(path),
+        home=home,
+        name=name,
+        digest=digest,
         rows=len(ordered),
-        size_bytes=path.stat().st_size,
+        size_bytes=size_bytes,
         first_id=id_text(first),
         last_id=id_text(last),
         min_event_time=from_microseconds(times["min"].as_py()),
         max_event_time=from_microseconds(times["max"].as_py()),
     )
-    return span, manifest
+    return span, Manifest(b"".join(ids[i].as_py() for i in range(0, len(ids), ROW_GROUP_ROWS)))
 
 
-def open_segment(path: Path) -> pq.ParquetFile:
-    """Open a segment for reading.
+@contextmanager
+def open_segment(span: SealedSpan) -> Iterator[pq.ParquetFile]:
+    """A segment open for reading; its footer is read once a process, then kept.
 
     Raises
     ------
     PredictionLogError
-        If the file is gone or is not what was sealed; the message names it.
+        If the file is gone or is not what was sealed, also while it is read in the block; the message names it.
     """
-    try:
-        return pq.ParquetFile(path)
-    except FileNotFoundError as error:
-        raise PredictionLogError(
-            f"segment {path} is gone; put it back from a copy: its digest is in the ledger"
-        ) from error
-    except (pa.ArrowException, OSError) as error:
-        raise PredictionLogError(f"segment {path} cannot be read ({error}); put it back from a copy") from error
+    with span.home.open(span.name, span.size_bytes) as source:
+        try:
+            known = footers.get(span.digest)
+            file = pq.ParquetFile(source, metadata=known, pre_buffer=span.home.is_remote)
+            if known is None:
+                footers.put(span.digest, file.metadata)
+            yield file
+        except (pa.ArrowException, OSError) as error:
+            raise PredictionLogError(f"segment {span.uri} cannot be read ({error}); put it back from a copy") from error
 
 
-def read_segment(path: Path, start: int, end: int, columns: Sequence[str] | None, release_id: str | None) -> pa.Table:
+def read_segment(
+    span: SealedSpan, start: int, end: int, columns: Sequence[str] | None, release_id: str | None
+) -> pa.Table:
     """Rows of a segment with event time (microseconds) in [start, end), in the order of their ids.
 
     Row groups whose times lie outside are not read. ``columns`` that the segment lacks are left out.
@@ -130,26 +155,22 @@ def read_segment(path: Path, start: int, end: int, columns: Sequence[str] | None
     PredictionLogError
         If the file is gone or damaged.
     """
-    with open_segment(path) as file:
+    with open_segment(span) as file:
         names = file.schema_arrow.names
         wanted = names if columns is None else [name for name in columns if name in names]
         needed = list(dict.fromkeys([*wanted, "event_time", "release_id"]))
         position = names.index("event_time")
         groups = [group for group in range(file.num_row_groups) if _overlaps(file, group, position, start, end)]
-        try:
-            table = file.read_row_groups(groups, columns=needed)
-        except (pa.ArrowException, OSError) as error:
-            raise PredictionLogError(f"segment {path} cannot be read ({error}); put it back from a copy") from error
+        table = file.read_row_groups(groups, columns=needed)
     return table.filter(in_window(table, start, end, release_id)).select(wanted)
 
 
-def read_ids(path: Path, manifest: Manifest, ids: Sequence[bytes], columns: Sequence[str] | None = None) -> pa.Table:
+def read_ids(
+    span: SealedSpan, manifest: Manifest, ids: Sequence[bytes], columns: Sequence[str] | None = None
+) -> pa.Table:
     """The rows of a segment's row groups in which any of these ids could stand."""
-    with open_segment(path) as file:
-        try:
-            return file.read_row_groups(manifest.row_groups(ids), columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise PredictionLogError(f"segment {path} cannot be read ({error}); put it back from a copy") from error
+    with open_segment(span) as file:
+        return file.read_row_groups(manifest.row_groups(ids), columns=columns)
 
 
 def in_window(table: pa.Table, start: int, end: int, release_id: str | None) -> pa.ChunkedArray:
@@ -159,22 +180,8 @@ def in_window(table: pa.Table, start: int, end: int, release_id: str | None) -> 
     return mask if release_id is None else pc.and_(mask, pc.equal(table["release_id"], release_id))
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _overlaps(file: pq.ParquetFile, group: int, position: int, start: int, end: int) -> bool:
     statistics = file.metadata.row_group(group).column(position).statistics
     if statistics is None or not statistics.has_min_max:
         return True
     return bool(statistics.min_raw < end and statistics.max_raw >= start)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

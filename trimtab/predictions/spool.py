@@ -9,21 +9,25 @@ each row exactly once, whenever a seal is cut short.
 from __future__ import annotations
 
 import bisect
+import functools
 import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.errors import PredictionLogError
 from trimtab.predictions.database import Database
+from trimtab.predictions.homes import BESIDE_THE_SPOOL, SegmentHome, home_at, home_for
 from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
 from trimtab.predictions.segments import Manifest, SealedSpan
+from trimtab.settings import Settings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _DELETE_BATCHES = 200
 _REQUIRED = ("prediction_id", "version", "release_id", "event_time", "logged_at", "score")
 
@@ -38,20 +42,31 @@ CREATE INDEX IF NOT EXISTS batches_by_id ON batches (last_id, first_id);
 CREATE TABLE IF NOT EXISTS segments (
   name TEXT PRIMARY KEY, through_sequence INTEGER NOT NULL, digest TEXT NOT NULL, row_count INTEGER NOT NULL,
   size_bytes INTEGER NOT NULL, first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL,
-  max_event_time INTEGER NOT NULL, manifest BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0);
+  max_event_time INTEGER NOT NULL, manifest BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0,
+  home TEXT NOT NULL DEFAULT '', pruned_at INTEGER, retention_days INTEGER);
 """
+_ADDITIONS = {
+    2: (
+        # Where the segment lives: empty for beside the spool, else an address.
+        "ALTER TABLE segments ADD COLUMN home TEXT NOT NULL DEFAULT ''",
+        # When retention took it away, and which. The row stays, for it tells what an id was.
+        "ALTER TABLE segments ADD COLUMN pruned_at INTEGER",
+        "ALTER TABLE segments ADD COLUMN retention_days INTEGER",
+    )
+}
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
 _BATCH = "SELECT sequence, schema_id, checksum, body FROM batches WHERE "
 _BATCH_BOUNDS = "SELECT sequence, first_id, last_id FROM batches INDEXED BY batches_by_id WHERE "
 _SEGMENT = """
-SELECT name, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest
-FROM segments """
+SELECT name, home, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest
+FROM segments WHERE pruned_at IS NULL """
 _INSERT_BATCH = """
 INSERT INTO batches (schema_id, row_count, first_id, last_id, min_event_time, max_event_time, checksum, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_SEGMENT = """
 INSERT INTO segments (name, through_sequence, digest, row_count, size_bytes, first_id, last_id, min_event_time,
-  max_event_time, manifest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+  max_event_time, manifest, home) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_SEALED_THROUGH = "SELECT coalesce(max(through_sequence), 0) FROM segments"
 _DELETE_SEALED = """
 DELETE FROM batches WHERE sequence IN (SELECT sequence FROM batches
   WHERE sequence <= (SELECT coalesce(max(through_sequence), 0) FROM segments) ORDER BY sequence LIMIT ?)"""
@@ -66,13 +81,30 @@ class View:
 
 
 class Spool:
-    """The spool of one log folder. Safe for threads and for many processes."""
+    """The spool of one log folder. Safe for threads and for many processes.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder : Path
+    settings : Settings, optional
+        Where new segments go and how S3 is reached; by default this process's own, read when they are needed.
+    """
+
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         self.path = folder / "spool.sqlite"
-        self.segments_dir = folder / "segments"
-        self._database = Database(self.path, _TABLES, FORMAT_VERSION)
+        self._folder = folder
+        self._given_settings = settings
+        self._database = Database(self.path, _TABLES, FORMAT_VERSION, _ADDITIONS, self._check_new)
         self._known_schema: tuple[sqlite3.Connection, pa.Schema, int] | None = None
+
+    @functools.cached_property
+    def home(self) -> SegmentHome:
+        """Where the next segment goes."""
+        return home_for(self._folder, self._settings)
+
+    @functools.cached_property
+    def _settings(self) -> Settings:
+        return self._given_settings or Settings.from_env()
 
     @property
     def exists(self) -> bool:
@@ -85,11 +117,18 @@ class Spool:
         """
         if self.path.exists():
             return True
-        if next(self.segments_dir.glob("*.parquet"), None) is not None:
-            raise PredictionLogError(
-                f"{self.path} is gone, but {self.segments_dir} holds segments: put it back from a copy"
-            )
+        self._check_new()
         return False
+
+    def _check_new(self) -> None:
+        """Refuse a log without a spool that has segments: to begin anew would be to forget what they hold."""
+        beside = home_at(self._folder, BESIDE_THE_SPOOL, self._settings)
+        for home in (beside, self.home) if self.home != beside else (beside,):
+            if names := home.names():
+                raise PredictionLogError(
+                    f"{self.path} is gone, but {len(names)} segments of this log are there ({home.uri(names[0])}): put "
+                    "the file back from a copy; to begin a new log, move them away first"
+                )
 
     def append(self, rows: pa.RecordBatch) -> None:
         """Make a batch durable: when this returns, it survives a loss of power.
@@ -97,7 +136,8 @@ class Spool:
         Raises
         ------
         PredictionLogError
-            If the batch lacks a column of the log, or the disk refuses. Nothing of it is then kept.
+            If the batch lacks a column of the log, the disk refuses, or there are segments but no spool. Nothing of it
+            is then kept.
         """
         if rows.num_rows == 0:
             return
@@ -127,7 +167,7 @@ class Spool:
             segments = [
                 (sealed, manifest)
                 for sealed, manifest in map(
-                    self._segment, connection.execute(f"{_SEGMENT}WHERE last_id >= ? AND first_id <= ?", span)
+                    self._segment, connection.execute(f"{_SEGMENT}AND last_id >= ? AND first_id <= ?", span)
                 )
                 if _any_within(wanted, id_bytes(sealed.first_id), id_bytes(sealed.last_id))
             ]
@@ -140,28 +180,44 @@ class Spool:
             (last,) = connection.execute("SELECT coalesce(max(sequence), 0) FROM batches").fetchone()
         return int(last)
 
-    def unsealed(self, through_sequence: int, max_rows: int) -> tuple[int, list[pa.RecordBatch]]:
-        """The oldest unsealed batches up to a sequence, about that many rows; and the highest sequence among them."""
-        rows, sequence, taken = 0, 0, []
+    def unsealed(self, through_sequence: int, max_rows: int) -> tuple[range, list[pa.RecordBatch]]:
+        """The oldest unsealed batches up to a sequence, about that many rows; and the sequences that they span."""
+        rows, sequences, taken = 0, range(0), []
         with self._database.reading() as connection:
             schemas = self._schemas(connection)
             query = f"{_BATCH}{_UNSEALED} AND sequence <= ? ORDER BY sequence"
             for row in connection.execute(query, (through_sequence,)):
                 taken.append(_decode(self.path, schemas, *row))
-                sequence, rows = row[0], rows + taken[-1].num_rows
+                sequences = range(sequences.start or row[0], row[0] + 1)
+                rows += taken[-1].num_rows
                 if rows >= max_rows:
                     break
-        return sequence, taken
+        return sequences, taken
 
-    def commit_segment(self, through_sequence: int, span: SealedSpan, manifest: Manifest) -> None:
-        """From now on the segment stands for every batch up to that sequence."""
+    def commit_segment(self, first_sequence: int, through_sequence: int, span: SealedSpan, manifest: Manifest) -> None:
+        """From now on the segment stands for every batch from the first sequence up to the second.
+
+        Raises
+        ------
+        PredictionLogError
+            If another segment stands for some of them already: two sealers cannot both count.
+        """
         values = (
-            *(span.path.name, through_sequence, span.digest, span.rows, span.size_bytes),
+            *(span.name, through_sequence, span.digest, span.rows, span.size_bytes),
             *(id_bytes(span.first_id), id_bytes(span.last_id)),
             *(microseconds(span.min_event_time), microseconds(span.max_event_time), manifest.first_ids),
+            span.home.stored_as,
         )
         with self._database.writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            (sealed,) = connection.execute(_SEALED_THROUGH).fetchone()
+            if sealed >= first_sequence:
+                raise PredictionLogError(
+                    f"batches {first_sequence} to {through_sequence} of {self.path} were sealed meanwhile (up to "
+                    f"{sealed}): another sealer does not see the lock; its segment counts, this one does not"
+                )
             connection.execute(_INSERT_SEGMENT, values)
+            connection.execute("COMMIT")
 
     def drop_sealed(self) -> None:
         """Delete sealed batches, a few at a time so that appends hardly wait."""
@@ -174,7 +230,7 @@ class Spool:
         """The sealed segments, oldest first."""
         if not self.exists:
             return []
-        where = "WHERE acknowledged = 0 " if unacknowledged_only else ""
+        where = "AND acknowledged = 0 " if unacknowledged_only else ""
         with self._database.reading() as connection:
             return [self._segment(row)[0] for row in connection.execute(f"{_SEGMENT}{where}ORDER BY through_sequence")]
 
@@ -203,17 +259,16 @@ class Spool:
         with self._database.reading() as connection:
             schemas = self._schemas(connection)
             rows = connection.execute(f"{_BATCH}{_UNSEALED} AND {where} ORDER BY sequence", values).fetchall()
-            found = connection.execute(f"{_SEGMENT}WHERE {where} ORDER BY first_id", values)
+            found = connection.execute(f"{_SEGMENT}AND {where} ORDER BY first_id", values)
             segments = [self._segment(row) for row in found]
         return View([_decode(self.path, schemas, *row) for row in rows], segments)
 
-    def _segment(self, row: tuple[str, str, int, int, bytes, bytes, int, int, bytes]) -> tuple[SealedSpan, Manifest]:
-        name, digest, rows, size_bytes, first_id, last_id, start, end, manifest = row
+    def _segment(self, row: Any) -> tuple[SealedSpan, Manifest]:
+        name, stored_as, digest, rows, size_bytes, first_id, last_id, start, end, manifest = row
+        home = home_at(self._folder, stored_as, self._settings)
         times = (from_microseconds(start), from_microseconds(end))
-        path = self.segments_dir / name
-        return SealedSpan(path, digest, rows, size_bytes, id_text(first_id), id_text(last_id), *times), Manifest(
-            manifest
-        )
+        span = SealedSpan(home, name, digest, rows, size_bytes, id_text(first_id), id_text(last_id), *times)
+        return span, Manifest(manifest)
 
     def _schema_id(self, connection: sqlite3.Connection, rows: pa.RecordBatch) -> int:
         for name in _REQUIRED:
