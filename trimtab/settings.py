@@ -77,8 +77,9 @@ def require_stack(settings: Settings) -> None:
         )
 
 
-def _setting(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+def _setting(default: Any, help_text: str, is_file: bool = False) -> Any:
+    """A setting. One that names a file, or is empty, becomes absolute: services run in another folder."""
+    return field(default=default, metadata={"help": help_text, "is_file": is_file})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,18 @@ class Settings:
         "", "where sealed prediction logs go: s3://bucket/prefix; empty: a folder beside each log's spool"
     )
     s3_endpoint_url: str = _setting("", "address of the S3 server; empty: Amazon's, or what boto3's variables say")
-    gateway_token: str = _setting("", "token that callers of the gateway must send; empty: none is asked for")
+    gateway_token: str = _setting(
+        "", "token to send to the gateway; unless `trimtab tokens` made it, also one that the gateway then asks for"
+    )
+    allow_open: bool = _setting(False, "true: let the gateway listen beyond loopback without asking for any token")
+    tls_cert: str = _setting("", "certificate chain (PEM) of the gateway; empty: it speaks plain HTTP", is_file=True)
+    tls_key: str = _setting("", "key (PEM, unencrypted) of the gateway's certificate", is_file=True)
+    tls_client_ca: str = _setting(
+        "", "authorities (PEM) of whom callers of the gateway must show a certificate; empty: none is asked for", True
+    )
+    tls_ca: str = _setting("", "authorities (PEM) that the gateway is verified with; empty: the system's", is_file=True)
+    tls_client_cert: str = _setting("", "certificate (PEM) to show to a gateway that asks for one", is_file=True)
+    tls_client_key: str = _setting("", "key (PEM, unencrypted) of the certificate to show", is_file=True)
     max_body_bytes: int = _setting(8 * 1024 * 1024, "largest request body that the gateway reads")
     max_rows: int = _setting(10_000, "largest number of rows in one request")
     max_queue_rows: int = _setting(20_000, "rows waiting for a scorer before the gateway answers 429")
@@ -134,6 +146,8 @@ class Settings:
         for setting in fields(cls):
             if isinstance(setting.default, Path):
                 values[setting.name] = Path(values[setting.name]).absolute()
+            elif setting.metadata["is_file"] and values[setting.name]:
+                values[setting.name] = str(Path(values[setting.name]).absolute())
         if values["runtime"] not in ("auto", "docker", "process"):
             raise SpecError(f"TRIMTAB_RUNTIME is {values['runtime']!r}; it must be one of auto, docker, process")
         _check_segments_url(values["segments_url"])
@@ -142,7 +156,7 @@ class Settings:
 
     def as_env(self) -> dict[str, str]:
         """The variables under which another process reads these same settings."""
-        return {variable(setting.name): str(getattr(self, setting.name)) for setting in fields(self)}
+        return {variable(setting.name): _as_text(getattr(self, setting.name)) for setting in fields(self)}
 
     @property
     def ledger(self) -> str:
@@ -238,7 +252,15 @@ def _is_alive(process_id: str) -> bool:
     return True
 
 
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _convert(name: str, raw: str, to: type) -> Any:
+    if to is bool:
+        if raw.lower() not in ("true", "false"):
+            raise SpecError(f"{name} is {raw!r}; it must be true or false")
+        return raw.lower() == "true"
     try:
         value = to(raw)
     except ValueError as error:

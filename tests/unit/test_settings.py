@@ -35,6 +35,7 @@ def test_another_process_reads_the_same_settings(tmp_path: Path) -> None:
         ("TRIMTAB_MAX_ROWS", "-1", "TRIMTAB_MAX_ROWS is '-1'; it must be a whole number of at least 1"),
         ("TRIMTAB_MAX_BODY_BYTES", "0", "TRIMTAB_MAX_BODY_BYTES is '0'; it must be a whole number of at least 1"),
         ("TRIMTAB_RUNTIME", "podman", "must be one of auto"),
+        ("TRIMTAB_ALLOW_OPEN", "yes", "TRIMTAB_ALLOW_OPEN is .yes.; it must be true or false"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable(name: str, value: str, message: str) -> None:
@@ -72,3 +73,16 @@ def test_without_a_stack_in_the_home_nobody_elses_is_touched(tmp_path: Path, mon
         require_stack(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
     monkeypatch.setenv("TRIMTAB_PREFECT_URL", "http://127.0.0.1:4200")
     require_stack(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False), ("FALSE", False)])
+def test_a_yes_or_no_is_true_or_false_and_survives_the_way_to_another_process(text: str, value: bool) -> None:
+    settings = Settings.from_env({"TRIMTAB_ALLOW_OPEN": text})
+    assert settings.allow_open is value
+    assert Settings.from_env(settings.as_env()).allow_open is value
+
+
+def test_files_that_a_setting_names_are_absolute_for_services_run_in_another_folder() -> None:
+    settings = Settings.from_env({"TRIMTAB_TLS_CERT": "certs/gateway.pem"})
+    assert settings.tls_cert == str(Path("certs/gateway.pem").absolute())
+    assert settings.tls_key == ""
