@@ -1,0 +1,135 @@
+"""TLS by configuration: what the gateway proves itself with, and what its callers hold it against.
+
+A certificate that is renewed on disk is taken up at the next handshake, without a restart; a renewal that is half
+written, or does not fit its key, leaves the one before in use and is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from trimtab.errors import SpecError
+from trimtab.settings import Settings, variable
+
+_logger = logging.getLogger(__name__)
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """What the gateway's listening socket speaks TLS with; None if no certificate is set: it then speaks plainly.
+
+    TLS 1.2 or newer. Where ``tls_client_ca`` is set, callers must prove themselves with a certificate that it signed.
+
+    Raises
+    ------
+    SpecError
+        If a file is missing, unreadable or does not fit the others, or the gateway's own address is not https.
+    """
+    if not (settings.tls_cert or settings.tls_key or settings.tls_client_ca):
+        return None
+    for name, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_cert", "tls_client_ca")):
+        if getattr(settings, other) and not getattr(settings, name):
+            raise SpecError(f"{variable(other)} is set but not {variable(name)}: TLS takes both")
+    if urlsplit(settings.gateway_url).scheme != "https":
+        raise SpecError(
+            f"TRIMTAB_GATEWAY_URL is {settings.gateway_url!r}, but TRIMTAB_TLS_CERT is set: it must be "
+            "https://host:port, with a host that the certificate names"
+        )
+    return _Renewing(settings).context
+
+
+def client_tls(settings: Settings) -> ssl.SSLContext:
+    """What a caller of the gateway verifies it with (``tls_ca``, by default the system's authorities), and proves
+    itself with (``tls_client_cert`` and ``tls_client_key``).
+
+    Raises
+    ------
+    SpecError
+        If a file is missing, unreadable or does not fit the others.
+    """
+    if urlsplit(settings.gateway_url).scheme != "https":
+        # Nothing is trusted and nothing is loaded, which takes 20 ms.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context(cafile=_readable(settings, "tls_ca") or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.tls_client_cert:
+        _load_pair(context, settings, "tls_client_cert", "tls_client_key")
+    return context
+
+
+class _Renewing:
+    """A context whose certificate follows its files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._files = [file for file in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if file]
+        self._seen = _state(self._files)
+        self.context = self._current = self._build()
+
+    def _build(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        _load_pair(context, self._settings, "tls_cert", "tls_key")
+        if authorities := _readable(self._settings, "tls_client_ca"):
+            try:
+                context.load_verify_locations(authorities)
+            except (ssl.SSLError, ValueError) as error:
+                raise SpecError(f"TRIMTAB_TLS_CLIENT_CA: {authorities} holds no certificates (PEM): {error}") from error
+            context.verify_mode = ssl.CERT_REQUIRED
+        # Called at every handshake, also of a caller that names no server.
+        context.sni_callback = self._renew
+        return context
+
+    def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        if (seen := _state(self._files)) != self._seen:
+            self._seen = seen
+            try:
+                self._current = self._build()
+            except SpecError as error:
+                _logger.error("%s; the certificate known until now stays in use", error)
+            else:
+                _logger.info("TLS: took up %s anew", ", ".join(self._files))
+        connection.context = self._current
+
+
+def _load_pair(context: ssl.SSLContext, settings: Settings, cert: str, key: str) -> None:
+    chain, private = _readable(settings, cert), _readable(settings, key)
+    if not private:
+        raise SpecError(f"{variable(cert)} is set but not {variable(key)}: TLS takes both")
+    try:
+        # An empty password rather than a question on the terminal.
+        context.load_cert_chain(chain, private, password="")
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        if reason == "KEY_VALUES_MISMATCH":
+            said = f"the key {private} is not that of the certificate {chain}"
+        else:
+            said = f"{chain} and {private} must hold a certificate and its unencrypted key, as PEM ({reason})"
+        raise SpecError(f"{variable(cert)}, {variable(key)}: {said}") from error
+
+
+def _readable(settings: Settings, name: str) -> str:
+    file = str(getattr(settings, name))
+    if file:
+        try:
+            with open(file, "rb"):
+                pass
+        except OSError as error:
+            raise SpecError(f"{variable(name)} is {file!r}, which cannot be read: {error.strerror}") from error
+    return file
+
+
+def _state(files: Sequence[str]) -> list[object]:
+    found: list[object] = []
+    for file in files:
+        try:
+            stat = os.stat(file)
+        except OSError as error:
+            found.append(error.errno)
+        else:
+            found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
+    return found
