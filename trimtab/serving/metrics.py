@@ -9,7 +9,7 @@ model only the newest versions are kept.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,10 +50,20 @@ class Histogram:
 
     def add_all(self, values: Sequence[float]) -> None:
         """Count many values."""
-        counts, bounds = self.counts, self.bounds
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
+        if len(values) == 1:
+            self.add(values[0])
+            return
         self.total += sum(values)
+        # Sorted, each bound is looked for once, rather than each value: a fraction of the work for a large batch.
+        ascending = sorted(values)
+        below = 0
+        for bucket, bound in enumerate(self.bounds):
+            if below == len(ascending):
+                return
+            reached = bisect_right(ascending, bound, below)
+            self.counts[bucket] += reached - below
+            below = reached
+        self.counts[-1] += len(ascending) - below
 
     def copy(self) -> Histogram:
         """One that stays as this is now."""
