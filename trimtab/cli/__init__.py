@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from trimtab.cli import ledger, predictions, runs, stack
+from trimtab.cli import ledger, predictions, runs, stack, tokens
 from trimtab.cli.terminal import error_console
 from trimtab.errors import TrimtabError
 
@@ -25,6 +25,7 @@ app.add_typer(stack.app)
 app.add_typer(runs.app)
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(tokens.app, name="tokens")
 
 
 def main() -> None:

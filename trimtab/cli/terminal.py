@@ -47,13 +47,13 @@ def read_settings() -> Settings:
     return Settings.from_env()
 
 
-def parse_moment(text: str | None) -> datetime | None:
+def parse_moment(text: str | None, option: str = "--as-of") -> datetime | None:
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(
-            f"--as-of is {text!r}; it must be a date or time such as 2013-07-01 or 2013-07-01T06:00:00+00:00"
+            f"{option} is {text!r}; it must be a date or time such as 2013-07-01 or 2013-07-01T06:00:00+00:00"
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from trimtab.errors import SpecError
-from trimtab.serving.files import give_to_owner, replace_file
+from trimtab.serving.files import replace_file
 from trimtab.serving.routes import is_model_name
 from trimtab.serving.tokens import RESERVED_NAMES, SCOPES, Scope, Secret, Token, TokensFile, load_tokens, utc
 
@@ -32,7 +32,7 @@ class TokenStore:
 
     def __init__(self, home: Path) -> None:
         self.file = home / "tokens.json"
-        self.mark = home / "tokens.lock"
+        self.mark = home / "tokens.made"
         """Stays once tokens were made: with it and without the file, the gateway lets nobody in."""
 
     def tokens(self) -> tuple[Token, ...]:
@@ -144,16 +144,18 @@ class TokenStore:
     @contextmanager
     def _changing(self) -> Iterator[tuple[Token, ...]]:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.mark, os.O_RDWR | os.O_CREAT, 0o600)
+        # The folder itself is locked: the file is replaced, and a lock on what was replaced keeps nobody out.
+        folder = os.open(self.file.parent, os.O_RDONLY)
         try:
-            give_to_owner(handle, self.file.parent)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(folder, fcntl.LOCK_EX)
             yield self.tokens()
         finally:
-            os.close(handle)
+            os.close(folder)
 
     def _save(self, tokens: tuple[Token, ...]) -> None:
         replace_file(self.file, msgspec.json.format(msgspec.json.encode(TokensFile(tokens))), 0o600)
+        if not self.mark.exists():
+            replace_file(self.mark, b"tokens were made: without tokens.json no API token is let in\n", 0o600)
 
 
 def _new_secret(token_id: str, now: datetime) -> tuple[str, Secret]:
