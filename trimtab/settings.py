@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,13 @@ class Settings:
     max_body_bytes: int = _setting(8 * 1024 * 1024, "largest request body that the gateway reads")
     max_rows: int = _setting(10_000, "largest number of rows in one request")
     max_queue_rows: int = _setting(20_000, "rows waiting for a scorer before the gateway answers 429")
+    log_format: str = _setting("text", "what the gateway's log lines are: text, or json (an object a line)")
+    log_requests: bool = _setting(
+        False, "true: the gateway logs a line a request, and what errors say of requests; else nothing of either"
+    )
+    drain_delay_s: int = _setting(
+        0, "seconds that a stopping gateway still takes requests while it says it is not ready", least=0
+    )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -142,7 +149,7 @@ class Settings:
         for setting in fields(cls):
             name = variable(setting.name)
             raw = env.get(name, running.get(setting.name))
-            values[setting.name] = setting.default if raw is None else _convert(name, raw, type(setting.default))
+            values[setting.name] = setting.default if raw is None else _convert(name, raw, setting)
         for setting in fields(cls):
             if isinstance(setting.default, Path):
                 values[setting.name] = Path(values[setting.name]).absolute()
@@ -150,6 +157,8 @@ class Settings:
                 values[setting.name] = str(Path(values[setting.name]).absolute())
         if values["runtime"] not in ("auto", "docker", "process"):
             raise SpecError(f"TRIMTAB_RUNTIME is {values['runtime']!r}; it must be one of auto, docker, process")
+        if values["log_format"] not in ("text", "json"):
+            raise SpecError(f"TRIMTAB_LOG_FORMAT is {values['log_format']!r}; it must be text or json")
         _check_segments_url(values["segments_url"])
         _check_endpoint_url(values["s3_endpoint_url"])
         return cls(**values)
@@ -256,7 +265,8 @@ def _as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _convert(name: str, raw: str, to: type) -> Any:
+def _convert(name: str, raw: str, setting: Field[Any]) -> Any:
+    to, least = type(setting.default), setting.metadata["least"]
     if to is bool:
         if raw.lower() not in ("true", "false"):
             raise SpecError(f"{name} is {raw!r}; it must be true or false")
@@ -265,6 +275,6 @@ def _convert(name: str, raw: str, to: type) -> Any:
         value = to(raw)
     except ValueError as error:
         raise SpecError(f"{name} is {raw!r}; it must be of type {to.__name__}") from error
-    if to is int and value < 1:
-        raise SpecError(f"{name} is {raw!r}; it must be a whole number of at least 1")
+    if to is int and value < least:
+        raise SpecError(f"{name} is {raw!r}; it must be a whole number of at least {least}")
     return value
