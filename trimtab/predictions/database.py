@@ -88,7 +88,10 @@ class Database:
         """A connection in one read transaction; the file must exist."""
         with self._translated():
             address = f"{self.path.absolute().as_uri()}?mode=rw"
-            connection = sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+            # A reader's stream may be drawn by another thread than the one that opened it, though never by two at once.
+            connection = sqlite3.connect(
+                address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._check_version(connection)
                 connection.execute("BEGIN")

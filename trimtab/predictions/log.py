@@ -9,7 +9,7 @@ import bisect
 import fcntl
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from trimtab.predictions.segments import (
     read_segment,
     write_segment,
 )
+from trimtab.predictions.snapshot import Snapshot
 from trimtab.predictions.spool import Spool, View
 from trimtab.settings import Settings
 
@@ -71,6 +72,10 @@ class PredictionLog:
             If a column is missing or the disk refuses; then none of the rows is kept.
         """
         self._spool.append(rows)
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """What the log holds at this moment, while the context lasts; it does not move while others append or seal."""
+        return self._spool.snapshot()
 
     def read(
         self,

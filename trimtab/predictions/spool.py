@@ -12,7 +12,8 @@ import bisect
 import functools
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from trimtab.predictions.database import Database
 from trimtab.predictions.homes import BESIDE_THE_SPOOL, SegmentHome, home_at, home_for
 from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
 from trimtab.predictions.segments import Manifest, SealedSpan
+from trimtab.predictions.snapshot import Snapshot, decode_batch
 from trimtab.settings import Settings
 
 FORMAT_VERSION = 2
@@ -150,6 +152,17 @@ class Spool:
             spread = (times["min"].as_py(), times["max"].as_py())
             connection.execute(_INSERT_BATCH, (*values, *spread, zlib.crc32(body), memoryview(body)))
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """All that the log holds at this moment, to be read piece by piece."""
+        if self.exists:
+            with self._database.reading() as connection:
+                yield Snapshot(self.path, connection, self._segment)
+            return
+        with closing(sqlite3.connect(":memory:")) as nothing:
+            nothing.executescript(_TABLES)
+            yield Snapshot(self.path, nothing, self._segment)
+
     def view(self, start: int, end: int) -> View:
         """Batches and segments that may hold an event time (microseconds) in [start, end)."""
         return self._view("max_event_time >= ? AND min_event_time < ?", (start, end))
@@ -172,7 +185,7 @@ class Spool:
                 if _any_within(wanted, id_bytes(sealed.first_id), id_bytes(sealed.last_id))
             ]
             schemas = self._schemas(connection)
-        return View([_decode(self.path, schemas, *row) for row in rows], segments)
+        return View([decode_batch(self.path, schemas, *row) for row in rows], segments)
 
     def last_sequence(self) -> int:
         """The sequence of the newest batch; 0 if there is none."""
@@ -187,7 +200,7 @@ class Spool:
             schemas = self._schemas(connection)
             query = f"{_BATCH}{_UNSEALED} AND sequence <= ? ORDER BY sequence"
             for row in connection.execute(query, (through_sequence,)):
-                taken.append(_decode(self.path, schemas, *row))
+                taken.append(decode_batch(self.path, schemas, *row))
                 sequences = range(sequences.start or row[0], row[0] + 1)
                 rows += taken[-1].num_rows
                 if rows >= max_rows:
@@ -261,7 +274,7 @@ class Spool:
             rows = connection.execute(f"{_BATCH}{_UNSEALED} AND {where} ORDER BY sequence", values).fetchall()
             found = connection.execute(f"{_SEGMENT}AND {where} ORDER BY first_id", values)
             segments = [self._segment(row) for row in found]
-        return View([_decode(self.path, schemas, *row) for row in rows], segments)
+        return View([decode_batch(self.path, schemas, *row) for row in rows], segments)
 
     def _segment(self, row: Any) -> tuple[SealedSpan, Manifest]:
         name, stored_as, digest, rows, size_bytes, first_id, last_id, start, end, manifest = row
@@ -288,14 +301,6 @@ class Spool:
     def _schemas(connection: sqlite3.Connection) -> dict[int, pa.Schema]:
         found = connection.execute("SELECT id, body FROM schemas ORDER BY id")
         return {key: pa.ipc.read_schema(pa.py_buffer(body)) for key, body in found}
-
-
-def _decode(
-    path: Path, schemas: dict[int, pa.Schema], sequence: int, schema_id: int, checksum: int, body: bytes
-) -> pa.RecordBatch:
-    if zlib.crc32(body) != checksum or schema_id not in schemas:
-        raise PredictionLogError(f"batch {sequence} in {path} is damaged; put the file back from a copy")
-    return pa.ipc.read_record_batch(pa.py_buffer(body), schemas[schema_id])
 
 
 def _any_within(ascending: Sequence[bytes], first: bytes, last: bytes) -> bool:
