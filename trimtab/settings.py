@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,9 @@ def require_stack(settings: Settings) -> None:
         )
 
 
-def _setting(default: Any, help_text: str, is_file: bool = False) -> Any:
+def _setting(default: Any, help_text: str, is_file: bool = False, least: int = 1) -> Any:
     """A setting. One that names a file, or is empty, becomes absolute: services run in another folder."""
-    return field(default=default, metadata={"help": help_text, "is_file": is_file})
+    return field(default=default, metadata={"help": help_text, "is_file": is_file, "least": least})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,11 @@ class Settings:
         for setting in fields(cls):
             name = variable(setting.name)
             raw = env.get(name, running.get(setting.name))
-            values[setting.name] = setting.default if raw is None else _convert(name, raw, setting)
+            values[setting.name] = (
+                setting.default
+                if raw is None
+                else _convert(name, raw, type(setting.default), setting.metadata["least"])
+            )
         for setting in fields(cls):
             if isinstance(setting.default, Path):
                 values[setting.name] = Path(values[setting.name]).absolute()
@@ -265,8 +269,7 @@ def _as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _convert(name: str, raw: str, setting: Field[Any]) -> Any:
-    to, least = type(setting.default), setting.metadata["least"]
+def _convert(name: str, raw: str, to: type, least: int) -> Any:
     if to is bool:
         if raw.lower() not in ("true", "false"):
             raise SpecError(f"{name} is {raw!r}; it must be true or false")
