@@ -19,7 +19,7 @@ from trimtab.release.processes import ProcessRuntime
 from trimtab.release.runtimes import Runtime, ScorerOrder
 from trimtab.scoring.model import MANIFEST, Manifest
 from trimtab.serving.client import GatewayClient
-from trimtab.serving.routes import Route, RouteFeature
+from trimtab.serving.routes import Route, RouteFeature, RouteLimits
 from trimtab.settings import Settings
 
 
@@ -83,7 +83,7 @@ class Stack:
         )
 
     def route(self, release: Release, url: str) -> Route:
-        """The gateway's route to a release: the features are those of its artifact, the threshold the spec's."""
+        """The gateway's route to a release: the features are those of its artifact, the rest stands in the spec."""
         manifest = msgspec.json.decode((self.artifact(release.artifact_digest) / MANIFEST).read_bytes(), type=Manifest)
         spec = load_model(self.settings.models_dir, release.model).spec
         return Route(
@@ -95,6 +95,8 @@ class Stack:
             kind=manifest.kind,
             features=tuple(RouteFeature(item.name, item.type, item.nullable) for item in manifest.features),
             decision_threshold=spec.serving.decision_threshold,
+            log_policy=spec.serving.log_policy,
+            limits=RouteLimits(**spec.serving.limits.model_dump()),
         )
 
     def version(self, version_id: str) -> tuple[Version, Candidate]:

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 
-def replace_file(file: Path, content: bytes, mode: int = 0o644) -> None:
+def replace_file(file: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file, or make it: write aside, fsync, rename, fsync the folder.
 
     Parameters
@@ -18,7 +18,7 @@ def replace_file(file: Path, content: bytes, mode: int = 0o644) -> None:
     content
         All that it is to hold.
     mode
-        Its permissions, whatever the umask is and those before were.
+        Its permissions, less the umask, whatever those before were.
 
     Raises
     ------
@@ -27,12 +27,11 @@ def replace_file(file: Path, content: bytes, mode: int = 0o644) -> None:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
             give_to_owner(stream.fileno(), file.parent)
             os.fsync(stream.fileno())
         aside.replace(file)

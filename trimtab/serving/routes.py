@@ -6,17 +6,19 @@ new ones, never half of either.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
 from trimtab.errors import RequestError, SpecError
+from trimtab.serving.files import replace_file
+from trimtab.settings import Settings
 
+_Count = Annotated[int, msgspec.Meta(ge=1)]
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,127}")
 
 
@@ -26,6 +28,30 @@ class RouteFeature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     type: Literal["number", "integer", "category", "boolean"]
     nullable: bool = True
+
+
+class ModelLimits(NamedTuple):
+    """What one model's callers may cost, settled."""
+
+    max_rows: int
+    max_queue_rows: int
+    max_body_bytes: int
+
+
+class RouteLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A model's own limits, as in its spec; None: the gateway's settings alone."""
+
+    max_rows: _Count | None = None
+    max_queue_rows: _Count | None = None
+    max_body_bytes: _Count | None = None
+
+    def within(self, settings: Settings) -> ModelLimits:
+        """The lower of each and the gateway's own: a model may ask for less than the operator allows, not for more."""
+        return ModelLimits(
+            min(self.max_rows or settings.max_rows, settings.max_rows),
+            min(self.max_queue_rows or settings.max_queue_rows, settings.max_queue_rows),
+            min(self.max_body_bytes or settings.max_body_bytes, settings.max_body_bytes),
+        )
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +69,10 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ``binary`` answers carry a label: 1 where the score reaches ``decision_threshold``.
     features : tuple of RouteFeature
         Every request must bring exactly these columns.
+    limits : RouteLimits
+        Where they are lower than the gateway's settings they count.
+    log_policy : str
+        ``required``: what cannot be logged is not answered. ``available``: it is, and the gap is counted.
     """
 
     model: str
@@ -53,6 +83,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["binary", "regression"]
     features: tuple[RouteFeature, ...]
     decision_threshold: float = 0.5
+    log_policy: Literal["required", "available"] = "required"
+    limits: RouteLimits = RouteLimits()
 
 
 class _RoutesFile(msgspec.Struct, frozen=True):
@@ -121,15 +153,4 @@ def save_routes(file: Path, routes: Mapping[str, Route]) -> None:
     OSError
         If the file cannot be written; what was there stays.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    with aside.open("wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(_RoutesFile(dict(routes)))))
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(file, msgspec.json.format(msgspec.json.encode(_RoutesFile(dict(routes)))))
