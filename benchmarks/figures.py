@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-_PACKAGES = ("trimtab", "prefect", "mlflow", "great-expectations", "evidently", "scikit-learn", "numpy", "treelite")
+_PACKAGES = ("trimtab", "prefect", "mlflow", "great-expectations", "evidently", "scikit-learn", "numpy", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)

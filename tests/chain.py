@@ -92,7 +92,7 @@ def _chain(ledger: Ledger, number: str, cause: Cause, previous: Release | None) 
     candidate = Candidate(
         **{"id": f"candidate-{number}", "model": "loan", "trainer": "boosting", "run_id": f"run-{number}"},
         **{"snapshot_id": f"snapshot-training-{number}", "validation_id": validation.id, "seed": 7},
-        **{"artifact_digest": f"artifact-{number}", "artifact_uri": "file:///a", "artifact_format": "treelite"},
+        **{"artifact_digest": f"artifact-{number}", "artifact_uri": "file:///a", "artifact_format": "onnx"},
         **{"format_reason": "parity holds", "environment_digest": "environment-1", "trained_at": LATE},
     )
     champion = f"candidate-{int(number) - 1}" if previous else None

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import treelite
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from trimtab.records import (
@@ -24,6 +23,7 @@ from trimtab.records import (
 )
 from trimtab.release.environment import export_lock, lock_digest
 from trimtab.scoring.model import Artifact, artifact_digest
+from trimtab.training.onnx_trees import compile_trees
 
 AS_OF = datetime(2024, 2, 1, tzinfo=UTC)
 ROWS = {
@@ -48,19 +48,19 @@ def make_artifact(artifacts_dir: Path, seed: int = 0) -> str:
     target = (matrix[:, 0] + random.normal(0, 10, 500) > 33).astype(int)
     categorical = np.array([False, False, True, False])
     estimator = HistGradientBoostingClassifier(max_iter=10, categorical_features=categorical, random_state=seed)
-    model = treelite.sklearn.import_model(estimator.fit(matrix, target))
+    model = compile_trees(estimator.fit(matrix, target))
     staged = artifacts_dir / f"staged-{seed}"
     staged.mkdir(parents=True)
-    lock = export_lock("treelite")
+    lock = export_lock("onnx")
     features = [
         {"name": "income", "type": "number", "nullable": True},
         {"name": "age", "type": "integer", "nullable": False},
         {"name": "region", "type": "category", "nullable": True, "categories": ["east", "north", "south", "west"]},
         {"name": "employed", "type": "boolean", "nullable": True},
     ]
-    manifest = {"format_version": 1, "model": "loan", "kind": "binary", "format": "treelite", "features": features}
+    manifest = {"format_version": 1, "model": "loan", "kind": "binary", "format": "onnx", "features": features}
     (staged / "manifest.json").write_text(json.dumps({**manifest, "environment_digest": lock_digest(lock)}))
-    model.serialize(str(staged / "model.treelite"))
+    (staged / "model.onnx").write_bytes(model)
     (staged / "requirements.txt").write_text(lock)
     artifact = Artifact.load(staged)
     scores = artifact.predict(artifact.encode(ROWS)).tolist()
@@ -107,9 +107,9 @@ def records_of(digest: str, number: int, trigger: str = "manual") -> tuple[list[
         run_id=f"run-{number}",
         artifact_digest=digest,
         artifact_uri="",
-        artifact_format="treelite",
+        artifact_format="onnx",
         format_reason="parity holds",
-        environment_digest=lock_digest(export_lock("treelite")),
+        environment_digest=lock_digest(export_lock("onnx")),
         seed=0,
         trained_at=AS_OF,
     )

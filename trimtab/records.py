@@ -111,7 +111,7 @@ class Candidate(Record):
     run_id: str
     artifact_digest: str
     artifact_uri: str
-    artifact_format: Literal["treelite", "skops"]
+    artifact_format: Literal["onnx", "treelite", "skops"]
     format_reason: str
     environment_digest: str
     seed: int

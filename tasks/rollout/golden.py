@@ -12,7 +12,7 @@ from trimtab.errors import RolloutError
 from trimtab.records import Release
 from trimtab.scoring.model import GOLDEN, MANIFEST, FeatureColumn, Golden, Manifest
 
-TOLERANCES = {"treelite": 1e-9, "skops": 1e-6}
+TOLERANCES = {"onnx": 1e-9, "treelite": 1e-9, "skops": 1e-6}
 """Largest absolute difference of a score from training's, by artifact format."""
 
 _DATATYPES = {"number": "FP64", "integer": "INT64", "category": "BYTES", "boolean": "BOOL"}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TAG_CANDIDATE_ID, TAG_CANDIDATE = "trimtab.candidate_id", "trimtab.candidate"
-_TRAINING_PACKAGES = ("numpy", "scikit-learn", "treelite", "skops")
+_TRAINING_PACKAGES = ("numpy", "scikit-learn", "treelite", "onnx", "skops")
 
 
 @task(
@@ -91,7 +91,7 @@ def candidate_id(model: Model, trainer: str, snapshot_id: str) -> str:
         code.update(f"{path.relative_to(model.folder)}\0".encode() + path.read_bytes())
     environment = {
         "packages": {name: version(name) for name in _TRAINING_PACKAGES},
-        "locks": [lock_digest(export_lock(name)) for name in ("treelite", "skops")],
+        "locks": [lock_digest(export_lock(name)) for name in ("onnx", "skops")],
         "code": code.hexdigest(),
     }
     return content_id("candidate", snapshot_id, chosen.name, chosen.seed, chosen.parameters, environment)

@@ -148,7 +148,7 @@ def test_a_scorer_that_cannot_load_its_artifact_fails_quickly_with_its_last_word
     """The error of a process that exits quotes its log, long before the time-out."""
     broken = home / "broken"
     shutil.copytree(order.artifact, broken, dirs_exist_ok=True)
-    (broken / "model.treelite").write_bytes(b"no model")
+    (broken / "model.onnx").write_bytes(b"no model")
     started = time.monotonic()
     with pytest.raises(RolloutError, match=r"on record is"):
         runtime.start(dataclasses.replace(order, artifact=broken))

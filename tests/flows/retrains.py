@@ -81,7 +81,15 @@ class Retrains:
 
 
 def _serve() -> None:
-    for heavy in ("great_expectations", "mlflow.pyfunc", "sklearn.ensemble", "skops.io", "treelite", "flows.retrain"):
+    for heavy in (
+        "great_expectations",
+        "mlflow.pyfunc",
+        "sklearn.ensemble",
+        "skops.io",
+        "treelite",
+        "onnxruntime",
+        "flows.retrain",
+    ):
         importlib.import_module(heavy)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -99,7 +99,7 @@ def test_metadata_name_the_artifact_that_was_loaded(scorer: httpx.Client, artifa
     """Digest, platform, version and the signature are in the model's metadata."""
     metadata = scorer.get("/v2/models/loan").json()
     assert metadata["artifact_digest"] == artifact.name
-    assert (metadata["platform"], metadata["versions"]) == ("trimtab_treelite", ["7"])
+    assert (metadata["platform"], metadata["versions"]) == ("trimtab_onnx", ["7"])
     assert metadata["inputs"][0] == {"name": "income", "datatype": "FP64", "shape": [-1]}
     assert metadata["outputs"] == [{"name": "score", "datatype": "FP64", "shape": [-1]}]
 

@@ -22,6 +22,7 @@ from trimtab.models import load_model
 from trimtab.scoring.model import Artifact, ArtifactError, Encoder, artifact_digest
 from trimtab.spec import ModelSpec
 from trimtab.training.artifacts import build_artifact, feature_manifest
+from trimtab.training.onnx_trees import compile_trees
 from trimtab.training.parity import check_parity, edge_rows
 from trimtab.training.snapshots import conform, feature_columns
 
@@ -49,7 +50,7 @@ def changed(**parts: dict[str, Any]) -> ModelSpec:
 
 @pytest.mark.parametrize(
     ("estimator", "compiled", "expected"),
-    [(boosting, True, "treelite"), (boosting, False, "skops"), (logistic, True, "skops")],
+    [(boosting, True, "onnx"), (boosting, False, "skops"), (logistic, True, "skops")],
 )
 def test_the_artifact_predicts_what_the_estimator_predicts(
     tmp_path: Path, estimator: Any, compiled: bool, expected: str
@@ -84,19 +85,15 @@ def test_golden_rows_hold_nulls_and_an_unseen_category(tmp_path: Path) -> None:
 
 
 def test_a_compiled_form_that_differs_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the compiled trees predict something else, the safe format is taken and the reason is kept."""
+    """Compiled trees that predict something else or do not load are not taken, and the reason is kept."""
     other = HistGradientBoostingClassifier(max_iter=2, categorical_features=CATEGORICAL).fit(MATRIX, TARGET)
 
-    def compile_another(estimator: Any, path: Path) -> None:
-        import treelite
-
-        treelite.sklearn.import_model(other).serialize(str(path))
-
-    monkeypatch.setattr("trimtab.training.artifacts._compile", compile_another)
-    built = build_artifact(SPEC, boosting(), TABLE, tmp_path)
-    assert built.format == "skops"
-    assert "scores differ" in built.reason
-    assert not (built.folder / "model.treelite").exists()
+    for compiled, says in ((compile_trees(other), "scores differ"), (b"no model", "is not loaded")):
+        monkeypatch.setattr("trimtab.training.artifacts.compile_trees", lambda estimator, compiled=compiled: compiled)
+        built = build_artifact(SPEC, boosting(), TABLE, tmp_path)
+        assert built.format == "skops"
+        assert says in built.reason
+        assert not (built.folder / "model.onnx").exists()
 
 
 def test_parity_holds_scores_and_labels() -> None:
@@ -116,7 +113,7 @@ def test_a_regression_is_compiled_too(tmp_path: Path) -> None:
     target = MATRIX[:, 1] * 2.0
     fitted = HistGradientBoostingRegressor(max_iter=10, categorical_features=CATEGORICAL).fit(MATRIX, target)
     built = build_artifact(spec, fitted, TABLE, tmp_path)
-    assert built.format == "treelite"
+    assert built.format == "onnx"
     assert np.allclose(Artifact.load(built.folder).predict(MATRIX), fitted.predict(MATRIX), atol=1e-9)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from trimtab.errors import ImageError, TrainingError
 
-GROUPS = {"treelite": "scorer-treelite", "skops": "scorer-sklearn"}
-"""The dependency group of each artifact format."""
+GROUPS = {"onnx": "scorer-onnx", "skops": "scorer-sklearn"}
+"""The dependency group of each artifact format that is still made."""
 
 
 def project_root() -> Path:
@@ -44,7 +44,7 @@ def export_lock(artifact_format: str) -> str:
     Parameters
     ----------
     artifact_format
-        ``treelite`` or ``skops``.
+        ``onnx`` or ``skops``.
 
     Returns
     -------

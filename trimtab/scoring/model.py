@@ -1,13 +1,13 @@
 """The artifact: a folder that holds one trained model, and how it is read and scored.
 
 This is the code that scores at evaluation, in the registry's pyfunc and inside a model image, where it runs alone: it
-imports numpy and msgspec, and treelite or scikit-learn with skops only for the artifacts that need them.
+imports numpy and msgspec, and onnxruntime, or scikit-learn with skops, only for the artifacts that need them.
 
 ::
 
     manifest.json        what the model is, and its features in the order that the matrix has
-    model.treelite       the compiled trees, or
-    model.skops          the estimator in a format that is safe to load
+    model.onnx           the compiled trees, or
+    model.skops          the estimator in a format that is safe to load (model.treelite: trees, as first compiled)
     golden.json          rows and the scores that training computed for them
     requirements.txt     the environment's lock, with hashes
 
@@ -27,6 +27,7 @@ import numpy as np
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
+_LOG_ERRORS = 3
 MANIFEST, GOLDEN, REQUIREMENTS = "manifest.json", "golden.json", "requirements.txt"
 TRUSTED_TYPES: tuple[str, ...] = (
     "functools.partial",
@@ -59,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     model: str
     kind: Literal["binary", "regression"]
-    format: Literal["treelite", "skops"]
+    format: Literal["onnx", "treelite", "skops"]
     features: tuple[FeatureColumn, ...]
     environment_digest: str
     format_version: int = FORMAT_VERSION
@@ -210,14 +211,44 @@ def load_scorer(path: Path, manifest: Manifest) -> Scorer:
     Raises
     ------
     ArtifactError
-        If the file is missing or holds a type that is not trusted.
+        If the file is missing, is no model of its format, or holds a type that is not trusted.
     """
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; the manifest says that the model is there")
+    if manifest.format == "onnx":
+        return _load_onnx(path)
     return _load_treelite(path) if manifest.format == "treelite" else _load_skops(path, manifest)
 
 
+def _load_onnx(path: Path) -> Scorer:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    onnxruntime.disable_telemetry_events()
+    onnxruntime.set_default_logger_severity(_LOG_ERRORS)
+    options = onnxruntime.SessionOptions()
+    # A second thread costs latency under load; no arena and no plans, for batches differ in size.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    try:
+        # From bytes: a model that names other files finds none.
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except (
+        *(states.Fail, states.InvalidArgument, states.InvalidProtobuf, states.InvalidGraph, states.NotImplemented),
+        *(states.NoModel, states.NoSuchFile, states.RuntimeException, states.EPFail, states.EngineError),
+    ) as error:
+        raise ArtifactError(f"{path} is not loaded: {error}") from error
+    (rows,), (scores,) = ([item.name for item in items] for items in (session.get_inputs(), session.get_outputs()))
+
+    def score(matrix: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run([scores], {rows: matrix})[0])
+
+    return score
+
+
 def _load_treelite(path: Path) -> Scorer:
+    """Not made any more; those that are on record are read for ever."""
     import treelite
 
     trees = treelite.Model.deserialize(str(path))

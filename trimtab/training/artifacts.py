@@ -1,6 +1,6 @@
 """How an estimator becomes the artifact that is evaluated, registered and served.
 
-The compiled form (treelite) is taken only where it predicts what the estimator predicts, on every training row and on
+The compiled form (ONNX) is taken only where it predicts what the estimator predicts, on every training row and on
 rows made to be hard; else the estimator is kept in skops's format, which loads no code that `TRUSTED_TYPES` does not
 name. There is no pickle.
 """
@@ -8,7 +8,6 @@ name. There is no pickle.
 from __future__ import annotations
 
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +33,7 @@ from trimtab.scoring.model import (
     load_scorer,
 )
 from trimtab.spec import ModelSpec
+from trimtab.training.onnx_trees import compile_trees
 from trimtab.training.parity import check_parity, edge_rows
 from trimtab.training.reproducible import make_reproducible
 from trimtab.training.snapshots import feature_columns
@@ -48,7 +48,7 @@ class Built:
 
     folder: Path
     digest: str
-    format: Literal["treelite", "skops"]
+    format: Literal["onnx", "treelite", "skops"]
     reason: str
     environment_digest: str
 
@@ -111,46 +111,34 @@ def _write_model(
     reason = "serving.compiled is off"
     if spec.serving.compiled:
         try:
-            manifest = _manifest(spec, features, "treelite")
-            _compile(estimator, folder / manifest.model_file)
+            manifest = _manifest(spec, features, "onnx")
+            (folder / manifest.model_file).write_bytes(compile_trees(estimator))
             _prove(spec, manifest, rows, expected, folder)
-        except ParityError as error:
+        except (ParityError, ArtifactError) as error:
             (folder / manifest.model_file).unlink(missing_ok=True)
-            reason = f"treelite: {error}"
+            reason = f"onnx: {error}"
         else:
-            return manifest, f"treelite predicts what the estimator predicts on {len(rows)} training and edge rows"
+            return manifest, f"onnx predicts what the estimator predicts on {len(rows)} training and edge rows"
     manifest = _manifest(spec, features, "skops")
     _dump(estimator, folder / manifest.model_file)
-    _prove(spec, manifest, rows, expected, folder)
+    try:
+        _prove(spec, manifest, rows, expected, folder)
+    except ArtifactError as error:
+        raise TrainingError(f"{spec.name}: the estimator cannot be kept safely: {error}") from error
     return manifest, reason
 
 
 def _manifest(
-    spec: ModelSpec, features: tuple[FeatureColumn, ...], artifact_format: Literal["treelite", "skops"]
+    spec: ModelSpec, features: tuple[FeatureColumn, ...], artifact_format: Literal["onnx", "skops"]
 ) -> Manifest:
     environment = lock_digest(export_lock(artifact_format))
     return Manifest(spec.name, spec.target.kind, artifact_format, features, environment)
 
 
 def _prove(spec: ModelSpec, manifest: Manifest, rows: np.ndarray, expected: np.ndarray, folder: Path) -> None:
-    try:
-        scorer = load_scorer(folder / manifest.model_file, manifest)
-    except ArtifactError as error:
-        raise TrainingError(f"{spec.name}: the estimator cannot be kept safely: {error}") from error
+    scorer = load_scorer(folder / manifest.model_file, manifest)
     threshold = spec.serving.decision_threshold if spec.target.kind == "binary" else None
     check_parity(expected, scorer(rows), threshold)
-
-
-def _compile(estimator: Any, path: Path) -> None:
-    import treelite
-
-    try:
-        with warnings.catch_warnings():
-            # A category of NaN is cast on the way; what comes of it is proved by parity.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            treelite.sklearn.import_model(estimator).serialize(str(path))
-    except (treelite.TreeliteError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
-        raise ParityError(f"{type(estimator).__name__} is not compiled: {error}") from error
 
 
 def _dump(estimator: Any, path: Path) -> None:
