@@ -9,6 +9,7 @@ import httpx
 from trimtab.errors import LedgerError, SpecError
 from trimtab.ledger import Ledger
 from trimtab.models import load_folder, load_models, model_folders
+from trimtab.serving.tls import client_tls
 from trimtab.settings import Settings, is_ours
 from trimtab.spec import ModelSpec
 
@@ -76,7 +77,7 @@ def check_services(settings: Settings) -> list[Check]:
         "reports_url": ("reports", "/"),
     }
     return [
-        _check_service(name, getattr(settings, setting), path)
+        _check_service(settings, name, getattr(settings, setting), path)
         if is_ours(settings, setting)
         else Check("service", name, False, f"not running in {settings.home}: is `trimtab up` running?")
         for setting, (name, path) in looked_at.items()
@@ -100,9 +101,13 @@ def _check_suite(settings: Settings, spec: ModelSpec) -> Check:
     return Check("suite", which, True, f"{len(expectations)} expectations")
 
 
-def _check_service(name: str, url: str, path: str) -> Check:
+def _check_service(settings: Settings, name: str, url: str, path: str) -> Check:
+    address = f"{url.rstrip('/')}{path}"
     try:
-        answer = httpx.get(f"{url.rstrip('/')}{path}", timeout=_ANSWER_WITHIN_S, follow_redirects=True)
+        trusted = client_tls(settings) if name == "gateway" else True
+        answer = httpx.get(address, timeout=_ANSWER_WITHIN_S, follow_redirects=True, verify=trusted)
+    except SpecError as error:
+        return Check("service", name, False, str(error))
     except httpx.ReadTimeout:
         return Check("service", name, False, f"{url} is there, but has not answered within {_ANSWER_WITHIN_S} s")
     except httpx.TransportError as error:

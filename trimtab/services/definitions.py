@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from trimtab.services.prefect_api import is_local, worker_is_online
+from trimtab.serving.tls import client_tls
 from trimtab.settings import QUIET_ENVIRONMENT, Settings
 
 _PREFECT_SERVER: Mapping[str, str] = {
@@ -104,10 +106,10 @@ def settle_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
     return dataclasses.replace(settings, **urls)  # type: ignore[arg-type]
 
 
-def answers(url: str) -> bool:
-    """Whether a GET of the address succeeds."""
+def answers(url: str, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a GET of the address succeeds; ``tls`` is what an https one is verified with, by default httpx's own."""
     try:
-        return httpx.get(url, timeout=3, trust_env=False).is_success
+        return httpx.get(url, timeout=3, trust_env=False, verify=tls or True).is_success
     except httpx.HTTPError:
         return False
 
@@ -121,7 +123,13 @@ def stack_services(settings: Settings, worker: str = "trimtab") -> list[Service]
         With free ports (:func:`settle_ports`). A service whose address is another machine's is left out.
     worker : str
         Name of the worker; a new one for each stack, so that an old one is not taken for it.
+
+    Raises
+    ------
+    SpecError
+        If a file that a TLS setting names cannot be used.
     """
+    gateway_tls = client_tls(settings)
     python = sys.executable
     mlflow, reports = urlsplit(settings.mlflow_url), urlsplit(settings.reports_url)
     store = settings.home / "mlflow"
@@ -145,7 +153,7 @@ def stack_services(settings: Settings, worker: str = "trimtab") -> list[Service]
             "gateway",
             (python, "-m", "trimtab.serving"),
             settings.gateway_url,
-            lambda: answers(f"{settings.gateway_url}/v2/health/live"),
+            lambda: answers(f"{settings.gateway_url}/v2/health/live", gateway_tls),
             env={"OMP_NUM_THREADS": "1"},
         ),
         Service(

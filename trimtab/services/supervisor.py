@@ -24,6 +24,7 @@ from trimtab.services import processes, state
 from trimtab.services.definitions import Service, environment, settle_ports, stack_services
 from trimtab.services.prefect_api import close_interrupted_runs
 from trimtab.serving.routes import load_routes
+from trimtab.serving.tls import client_tls
 from trimtab.settings import Settings
 
 _POLL_S = 0.2
@@ -290,7 +291,7 @@ class Supervisor:
         """Whether the gateway reaches the model's scorer; None if the gateway does not say."""
         try:
             url = f"{self.settings.gateway_url}/v2/models/{model}/ready"
-            status = httpx.get(url, timeout=5, trust_env=False).status_code
+            status = httpx.get(url, timeout=5, trust_env=False, verify=client_tls(self.settings)).status_code
         except httpx.TransportError:
             return None
         return None if status == httpx.codes.NOT_FOUND else status < httpx.codes.INTERNAL_SERVER_ERROR

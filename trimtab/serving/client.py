@@ -12,6 +12,7 @@ import msgspec
 
 from trimtab.errors import OutcomeConflictError, RequestError, ServiceUnavailableError, UnknownPredictionError
 from trimtab.serving.routes import Route
+from trimtab.serving.tls import client_tls
 from trimtab.serving.tokens import admin_token
 from trimtab.settings import Settings
 
@@ -22,13 +23,30 @@ class GatewayClient:
     """Talks to the gateway at ``settings.gateway_url``; one connection pool, safe for threads.
 
     Every method raises ``ServiceUnavailableError`` when the gateway does not answer or answers 503, and
-    ``RequestError`` with the gateway's own words when it refuses.
+    ``RequestError`` with the gateway's own words when it refuses: status 401 if it does not know the token, 403 if the
+    token is not for this.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its address, what its certificate is verified with, and the token to send where none is given.
+    token : str, optional
+        The token to send, also to move routes; by default ``settings.gateway_token``, and to move routes the admin
+        token of the home.
+
+    Raises
+    ------
+    SpecError
+        If a file that a TLS setting names cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, token: str | None = None) -> None:
         self._settings = settings
+        self._token = token
         # A proxy of the environment has no part in calls to one's own gateway.
-        self._http = httpx.Client(base_url=settings.gateway_url, timeout=_TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(
+            base_url=settings.gateway_url, timeout=_TIMEOUT_S, trust_env=False, verify=client_tls(settings)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +75,9 @@ class GatewayClient:
 
     def metadata(self, model: str) -> dict[str, Any]:
         """What serves: the scorer's own metadata (``artifact_digest`` among it), and ``route``."""
-        return self._call("GET", f"/v2/models/{model}")
+        # Any token will do; trimtab's own flows have the admin token.
+        token = "" if self._token or self._settings.gateway_token else self._own_admin_token()
+        return self._call("GET", f"/v2/models/{model}", token=token)
 
     def ready(self, model: str) -> bool:
         """Whether the model has a route whose scorer says that it is ready. False if the gateway is down, too."""
@@ -119,17 +139,22 @@ class GatewayClient:
         return self._call("GET", f"/predictions/{prediction_id}")
 
     def _admin(self, method: str, path: str, content: bytes | None = None) -> dict[str, Any]:
-        return self._call(method, path, content, admin_token(self._settings.admin_token_file))
+        token = self._token or self._own_admin_token() or self._settings.gateway_token
+        return self._call(method, path, content, token or admin_token(self._settings.admin_token_file))
+
+    def _own_admin_token(self) -> str:
+        file = self._settings.admin_token_file
+        return admin_token(file) if file.is_file() else ""
 
     def _call(self, method: str, path: str, content: bytes | None = None, token: str = "") -> dict[str, Any]:
-        token = token or self._settings.gateway_token
+        token = token or self._token or self._settings.gateway_token
         headers = {"authorization": f"Bearer {token}"} if token else {}
         try:
             response = self._http.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise ServiceUnavailableError(
                 f"the gateway at {self._settings.gateway_url} does not answer {method} {path}: "
-                f"{error or type(error).__name__}; is `trimtab up` running?"
+                f"{error or type(error).__name__}; {_remedy(error)}"
             ) from error
         if response.is_success:
             answer: dict[str, Any] = msgspec.json.decode(response.content)
@@ -137,11 +162,22 @@ class GatewayClient:
         raise _refusal(response, path)
 
 
+def _remedy(error: httpx.TransportError) -> str:
+    said = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return "set TRIMTAB_TLS_CA to the authority that signed its certificate"
+    if "CERTIFICATE_REQUIRED" in said or "HANDSHAKE_FAILURE" in said:
+        return "it asks for a certificate: set TRIMTAB_TLS_CLIENT_CERT and TRIMTAB_TLS_CLIENT_KEY"
+    return "is `trimtab up` running?"
+
+
 def _refusal(response: httpx.Response, path: str) -> Exception:
     try:
         message = str(msgspec.json.decode(response.content)["error"])
     except (msgspec.DecodeError, KeyError, TypeError):
         message = f"the gateway answered {response.status_code}: {response.text[:200]!r}"
+    if response.status_code == 401:
+        message += "; TRIMTAB_GATEWAY_TOKEN holds the one that is sent, unless the client was given another"
     if response.status_code >= 500:
         return ServiceUnavailableError(message)
     if response.status_code == 409:
