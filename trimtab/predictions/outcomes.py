@@ -7,30 +7,25 @@ correction; then both values are kept, and the one stated last counts from its `
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from trimtab.errors import OutcomeConflictError, PredictionLogError, UnknownPredictionError
 from trimtab.predictions.database import Database
 from trimtab.predictions.log import PredictionLog
-from trimtab.predictions.schema import ID, TIME, from_microseconds, id_bytes, id_text, microseconds
+from trimtab.predictions.outcome_rows import COUNTING_SCHEMA, FORMAT_VERSION, TABLES, counting, history_of, insert
+from trimtab.predictions.schema import ID, from_microseconds, id_bytes, id_text, microseconds
+from trimtab.predictions.statements import Fate, Statements, Verdict, judge
 
-_FORMAT_VERSION = 1
 _NAMED = 5
-_TABLES = """
-CREATE TABLE IF NOT EXISTS outcomes (
-  sequence INTEGER PRIMARY KEY AUTOINCREMENT, prediction_id BLOB NOT NULL, value REAL NOT NULL,
-  observed_at INTEGER NOT NULL, recorded_at INTEGER NOT NULL, correction INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS outcomes_by_id ON outcomes (prediction_id, sequence);
-"""
-_INSERT = """
-INSERT INTO outcomes (prediction_id, value, observed_at, recorded_at, correction) VALUES (?, ?, ?, ?, ?)"""
+_HISTORY = """
+SELECT value, observed_at, recorded_at, correction FROM outcomes WHERE prediction_id = ? ORDER BY sequence"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ class Outcomes:
 
     def __init__(self, folder: Path, log: PredictionLog | None = None) -> None:
         self.path = folder / "outcomes.sqlite"
-        self._database = Database(self.path, _TABLES, _FORMAT_VERSION)
+        self._database = Database(self.path, TABLES, FORMAT_VERSION)
         self._log = log or PredictionLog(folder)
 
     def add(self, outcomes: Sequence[Outcome], recorded_at: datetime | None = None) -> Receipt:
@@ -87,21 +82,27 @@ class Outcomes:
         PredictionLogError
             If a value is not finite, or the disk refuses.
         """
-        rows = [_row(outcome) for outcome in outcomes]
-        self._check_known([row[0] for row in rows])
-        now = microseconds(recorded_at or datetime.now(UTC))
-        counts = {"accepted": 0, "duplicates": 0, "corrected": 0}
-        if not rows:
-            return Receipt(**counts)
-        with self._database.writing() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for row in rows:
-                fate = _fate(row, _history(connection, row[0]))
-                counts[fate] += 1
-                if fate != "duplicates":
-                    connection.execute(_INSERT, (*row[:3], now, row[3]))
-            connection.execute("COMMIT")
-        return Receipt(**counts)
+        return self.add_all(_statements(outcomes), recorded_at)
+
+    def add_all(self, given: Statements, recorded_at: datetime | None = None) -> Receipt:
+        """As :meth:`add`, of outcomes in columns."""
+        verdict = self._store(given, recorded_at, all_or_none=True)
+        return Receipt(verdict.count(Fate.ACCEPTED), verdict.count(Fate.DUPLICATE), verdict.count(Fate.CORRECTED))
+
+    def add_each(self, given: Statements, recorded_at: datetime | None = None) -> Verdict:
+        """Store, durably and in one transaction, those that can be; of the others nothing.
+
+        Returns
+        -------
+        Verdict
+            What became of each; those that are unknown or conflict are not stored.
+
+        Raises
+        ------
+        PredictionLogError
+            If the disk refuses; then none is stored.
+        """
+        return self._store(given, recorded_at, all_or_none=False)
 
     def table(self, as_of: datetime, first_id: bytes = b"\x00" * 16, last_id: bytes = b"\xff" * 16) -> pa.Table:
         """The outcome that counts for each prediction, as it was known at ``as_of``.
@@ -118,21 +119,16 @@ class Outcomes:
         pyarrow.Table
             ``prediction_id``, ``outcome`` (float64), ``observed_at``; ordered by id.
         """
-        query = """
-            SELECT prediction_id, value, observed_at, max(sequence) FROM outcomes
-            WHERE prediction_id BETWEEN ? AND ? AND observed_at <= ? GROUP BY prediction_id ORDER BY prediction_id"""
-        rows = []
-        if self.path.exists():
-            with self._database.reading() as connection:
-                rows = connection.execute(query, (first_id, last_id, microseconds(as_of))).fetchall()
-        ids, values, times = ([row[i] for row in rows] for i in range(3))
-        return pa.table(
-            {
-                "prediction_id": pa.array(ids, ID),
-                "outcome": pa.array(values, pa.float64()),
-                "observed_at": pa.array(times, pa.int64()).cast(TIME),
-            }
-        )
+        return pa.Table.from_batches(self.batches(as_of, first_id, last_id), COUNTING_SCHEMA)
+
+    def batches(
+        self, as_of: datetime, first_id: bytes = b"\x00" * 16, last_id: bytes = b"\xff" * 16
+    ) -> Iterator[pa.RecordBatch]:
+        """As :meth:`table`, in batches of one reading; memory is a batch's."""
+        if not self.path.exists():
+            return
+        with self._database.reading() as connection:
+            yield from counting(connection, microseconds(as_of), first_id, last_id)
 
     def history(self, prediction_id: str) -> list[dict[str, Any]]:
         """Every outcome of a prediction in the order stated; the last one counts. Empty if there is none."""
@@ -146,50 +142,65 @@ class Outcomes:
                     "recorded_at": from_microseconds(recorded_at),
                     "correction": bool(correction),
                 }
-                for value, observed_at, recorded_at, correction in _history(connection, id_bytes(prediction_id))
+                for value, observed_at, recorded_at, correction in connection.execute(
+                    _HISTORY, (id_bytes(prediction_id),)
+                )
             ]
 
     def close(self) -> None:
         """Close the writing connection; the next addition opens another."""
         self._database.close()
 
-    def _check_known(self, ids: list[bytes]) -> None:
-        if unknown := self._log.missing(ids):
-            named = ", ".join(id_text(key) for key in unknown[:_NAMED])
-            raise UnknownPredictionError(
-                f"no prediction {named}{' ...' if len(unknown) > _NAMED else ''} is on record in {self.path.parent} "
-                f"({len(unknown)} of {len(ids)} are unknown); none of the outcomes is stored"
-            )
+    def _store(self, given: Statements, recorded_at: datetime | None, all_or_none: bool) -> Verdict:
+        known = self._log.known(given.ids).to_numpy(zero_copy_only=False)
+        if all_or_none and not known.all():
+            raise self._unknown(given.ids.filter(pa.array(~known)).to_pylist(), len(given))
+        fates = np.full(len(given), Fate.UNKNOWN, np.int8)
+        standing = np.full(len(given), np.nan)
+        there = np.flatnonzero(known)
+        if len(there):
+            verdict = self._write(given.take(there), microseconds(recorded_at or datetime.now(UTC)), all_or_none)
+            fates[there], standing[there] = verdict.fates, verdict.standing
+        return Verdict(fates, standing)
+
+    def _write(self, given: Statements, now: int, all_or_none: bool) -> Verdict:
+        with self._database.writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            verdict = judge(given, history_of(connection, given))
+            if all_or_none and len(against := verdict.places(Fate.CONFLICT)):
+                raise _conflict(given, verdict, int(against[0]))
+            insert(connection, given.take(verdict.places(Fate.ACCEPTED, Fate.CORRECTED)), now)
+            connection.execute("COMMIT")
+        return verdict
+
+    def _unknown(self, unknown: list[bytes], n: int) -> UnknownPredictionError:
+        named = ", ".join(id_text(key) for key in unknown[:_NAMED])
+        return UnknownPredictionError(
+            f"no prediction {named}{' ...' if len(unknown) > _NAMED else ''} is on record in {self.path.parent} "
+            f"({len(unknown)} of {n} are unknown); none of the outcomes is stored"
+        )
 
 
-_Row = tuple[bytes, float, int, bool]
+def _statements(outcomes: Sequence[Outcome]) -> Statements:
+    return Statements(
+        ids=pa.array([id_bytes(outcome.prediction_id) for outcome in outcomes], ID),
+        values=np.array([_finite(outcome) for outcome in outcomes], np.float64),
+        observed_at=np.array([microseconds(outcome.observed_at) for outcome in outcomes], np.int64),
+        corrections=np.array([outcome.correction for outcome in outcomes], np.bool_),
+    )
 
 
-def _row(outcome: Outcome) -> _Row:
+def _finite(outcome: Outcome) -> float:
     if not math.isfinite(outcome.value):
         raise PredictionLogError(
             f"the outcome of prediction {outcome.prediction_id} is {outcome.value}; it must be a finite number"
         )
-    return id_bytes(outcome.prediction_id), float(outcome.value), microseconds(outcome.observed_at), outcome.correction
+    return outcome.value
 
 
-def _history(connection: sqlite3.Connection, key: bytes) -> list[tuple[float, int, int, int]]:
-    return connection.execute(
-        "SELECT value, observed_at, recorded_at, correction FROM outcomes WHERE prediction_id = ? ORDER BY sequence",
-        (key,),
-    ).fetchall()
-
-
-def _fate(row: _Row, known: list[tuple[float, int, int, int]]) -> str:
-    """What becomes of an outcome, given those that are known of its prediction."""
-    key, value, observed_at, correction = row
-    if not known:
-        return "accepted"
-    if correction and (value, observed_at) not in [(past[0], past[1]) for past in known] and value != known[-1][0]:
-        return "corrected"
-    if correction or value in [past[0] for past in known]:
-        return "duplicates"
-    raise OutcomeConflictError(
-        f"prediction {id_text(key)} has the outcome {known[-1][0]:g}; {value:g} contradicts it: if it is right, "
-        "send it with correction true. None of the outcomes is stored"
+def _conflict(given: Statements, verdict: Verdict, place: int) -> OutcomeConflictError:
+    return OutcomeConflictError(
+        f"prediction {id_text(given.ids[place].as_py())} has the outcome {verdict.standing[place]:g}; "
+        f"{given.values[place]:g} contradicts it: if it is right, send it with correction true. "
+        "None of the outcomes is stored"
     )
