@@ -6,28 +6,26 @@ So a test sees whose answer is whose. Prints its port. ``--delay-s`` makes each 
 
 import argparse
 import asyncio
-import socket
 
 import msgspec
-import uvicorn
+import uvloop
+
+from trimtab.wire.http import Server, listen
 
 
 class Scorer:
     def __init__(self, offset: float, delay_s: float) -> None:
         self.offset, self.delay_s, self.calls = offset, delay_s, 0
+        self.tasks = set()
 
-    async def __call__(self, scope, receive, send):
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        status, answer = await self.answer(scope["path"], body)
-        content = msgspec.json.encode(answer)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+    def __call__(self, request, exchange):
+        async def work():
+            status, answer = await self.answer(request.path, request.body)
+            exchange.answer(status, msgspec.json.encode(answer))
+
+        task = asyncio.get_running_loop().create_task(work())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def answer(self, path, body):
         if not path.endswith("/infer"):
@@ -47,11 +45,15 @@ def main():
     parser.add_argument("--offset", type=float, default=0.0)
     parser.add_argument("--delay-s", type=float, default=0.0)
     arguments = parser.parse_args()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
-    app = Scorer(arguments.offset, arguments.delay_s)
-    config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="error")
-    uvicorn.Server(config).run(sockets=[listener])
+
+    async def serve():
+        await Server(Scorer(arguments.offset, arguments.delay_s)).start(listener)
+        await asyncio.Event().wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
 
 
 if __name__ == "__main__":

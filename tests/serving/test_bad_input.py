@@ -1,7 +1,6 @@
 """Every request that cannot be answered is refused with what is wrong, where, and what would be right."""
 
 import asyncio
-import json
 import socket
 from datetime import UTC, datetime
 
@@ -12,6 +11,7 @@ from tests.serving.stack import ROW, Stack, infer_body
 from trimtab.predictions import PredictionLog
 from trimtab.serving.gateway import Gateway
 from trimtab.settings import Settings
+from trimtab.wire.http import Server, listen
 
 
 @pytest.fixture(scope="module")
@@ -248,15 +248,18 @@ def test_a_fault_of_the_gateway_itself_is_answered_as_json_and_logged(tmp_path, 
     async def broken(*_):
         raise ZeroDivisionError("what nobody thought of")
 
-    gateway = Gateway(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
-    monkeypatch.setattr(gateway, "_answer", broken)
-    sent = []
+    async def ask():
+        gateway = Gateway(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
+        monkeypatch.setattr(gateway, "_answer", broken)
+        server, listener = Server(gateway), listen("127.0.0.1", 0)
+        await server.start(listener)
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{listener.getsockname()[1]}/v2")
+        await server.stop(5)
+        return answer
 
-    async def send(message):
-        sent.append(message)
-
-    asyncio.run(gateway({"type": "http", "method": "GET", "path": "/v2"}, None, send))
-    assert sent[0]["status"] == 500
-    assert json.loads(sent[1]["body"]) == {"error": "internal error; the log has the details"}
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "internal error; the log has the details"}
     assert "GET /v2 failed" in caplog.text
     assert "what nobody thought of" in caplog.text

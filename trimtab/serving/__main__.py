@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
+import socket
+import sys
 from urllib.parse import urlsplit
 
-import uvicorn
+import uvloop
 
+from trimtab.errors import TrimtabError
 from trimtab.serving.gateway import Gateway
+from trimtab.serving.tls import tls_context
 from trimtab.settings import Settings
+from trimtab.wire.http import Limits, Server, listen, stop_signal
 
-_DRAIN_S = 30
-_KEEP_ALIVE_S = 75
+_DRAIN_S = 30.0
 
 
-def main() -> None:
-    """Run the gateway under the settings of the environment."""
+def main() -> int:
+    """Run the gateway under the settings of the environment.
+
+    Returns
+    -------
+    int
+        1 if it cannot start (said on stderr), else 0 once it has stopped.
+    """
     settings = Settings.from_env()
     parser = argparse.ArgumentParser(prog="python -m trimtab.serving", description=__doc__)
     parser.add_argument("--host", default=settings.host, help="address to listen on (default: %(default)s)")
@@ -25,22 +36,27 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(
-        Gateway(settings),
-        host=arguments.host,
-        port=arguments.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        interface="asgi3",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
+    try:
+        listener = listen(arguments.host, arguments.port)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, listener))
+    except (TrimtabError, OSError) as error:
+        sys.stderr.write(f"the gateway does not start: {error}\n")
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    tls = tls_context(settings)
+    gateway = Gateway(settings)
+    gateway.start()
+    server = Server(gateway, Limits(body_bytes=settings.max_body_bytes))
+    await server.start(listener, tls)
+    await stop_signal()
+    gateway.draining = True
+    await server.stop(_DRAIN_S)
+    await gateway.stop()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 No timer: what arrived in one turn of the event loop, or while the scorer was busy with the batch before, is the next
 batch: one call of the scorer, one commit of the log, then all its answers. While one batch is committed the next is
-scored.
+scored. There is a task a batch, and nothing but a callback a request.
 """
 
 from __future__ import annotations
@@ -13,27 +13,61 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from trimtab.errors import PredictionLogError, RequestError, ServiceUnavailableError
+from trimtab.predictions.gaps import Gaps
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.outcomes import Outcomes
-from trimtab.predictions.schema import ID, TIME, log_schema, new_prediction_ids
-from trimtab.serving.protocol import Rows
+from trimtab.predictions.schema import ID, TIME, log_schema, new_packed_ids, packed_id_texts
+from trimtab.serving.block import Block
+from trimtab.serving.protocol import Answers, RouteParser, Rows
 from trimtab.serving.routes import Route
 from trimtab.serving.scorer import Scorer, ScorerRefusedError
+from trimtab.serving.tracing import batch_headers
 
 MAX_BATCH_ROWS = 4096
 _logger = logging.getLogger(__name__)
 
-Answer = tuple[list[bytes], list[float]]
-"""Prediction ids and scores of a request's rows."""
 
-_Waiting = tuple[Rows, "asyncio.Future[Answer]"]
+class Caller(Protocol):
+    """Who waits for a request's rows; exactly one of the two is called, once."""
+
+    received_at: float
+    """Seconds on the loop's clock."""
+
+    def answer(self, ids: list[str], scores: list[float]) -> None: ...
+
+    def refuse(self, error: BaseException) -> None: ...
+
+
+class Observer(Protocol):
+    """Who counts."""
+
+    def batch(
+        self,
+        lane: tuple[str, str],
+        requests: int,
+        rows: int,
+        latencies_s: Sequence[float],
+        scoring_s: float,
+        logging_s: float,
+    ) -> None: ...
+
+
+class _Waiting:
+    """A request that is not yet answered."""
+
+    __slots__ = ("caller", "done", "rows")
+
+    def __init__(self, rows: Rows, caller: Caller) -> None:
+        self.rows = rows
+        self.caller = caller
+        self.done = False
 
 
 class LogWriter:
@@ -41,23 +75,45 @@ class LogWriter:
 
     def __init__(self, folder: Path) -> None:
         self.log = PredictionLog(folder)
+        self.gaps = Gaps(folder)
         self.outcomes = Outcomes(folder, self.log)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"log-{folder.name}")
 
-    async def write(self, route: Route, schema: pa.Schema, batch: Sequence[Rows], scores: list[float]) -> list[bytes]:
-        """Log a batch; durable on return. Returns the ids that its rows were given."""
+    async def write(
+        self, route: Route, schema: pa.Schema, requests: Sequence[Rows], block: Block, scores: np.ndarray
+    ) -> bytes:
+        """Log a batch; durable on return. Returns the ids that its rows were given, 16 bytes each.
+
+        Raises
+        ------
+        PredictionLogError
+            If the log refuses, unless the route's ``log_policy`` is ``available``: the gap is counted then.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._write, route, schema, batch, scores)
+        return await loop.run_in_executor(self._thread, self._write, route, schema, requests, block, scores)
 
     def close(self) -> None:
         """Wait for what is being written, and close the file."""
         self._thread.shutdown()
+        self.gaps.close()
         self.log.close()
         self.outcomes.close()
 
-    def _write(self, route: Route, schema: pa.Schema, batch: Sequence[Rows], scores: list[float]) -> list[bytes]:
-        ids = new_prediction_ids(len(scores))
-        self.log.append(_record_batch(route, schema, batch, ids, scores))
+    def _write(
+        self, route: Route, schema: pa.Schema, requests: Sequence[Rows], block: Block, scores: np.ndarray
+    ) -> bytes:
+        ids = new_packed_ids(block.n)
+        event_times = [moment for rows in requests for moment in rows.event_times]
+        try:
+            self.log.append(_record_batch(route, schema, requests, block, ids, event_times, scores))
+        except PredictionLogError as error:
+            if route.log_policy != "available":
+                raise
+            keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
+            self.gaps.count(keys, event_times, route.version, route.release_id, str(error))
+        else:
+            if self.gaps.pending:
+                self.gaps.flush()
         return ids
 
 
@@ -69,46 +125,49 @@ class Lane:
     route : Route
     writer : LogWriter
         Shared by the lanes of a model.
+    max_rows : int
+        The most rows in one request.
     max_queue_rows : int
         Rows that may be unanswered; beyond, requests are refused with 429.
+    observer : Observer
     """
 
-    def __init__(self, route: Route, writer: LogWriter, max_queue_rows: int) -> None:
+    def __init__(self, route: Route, writer: LogWriter, max_rows: int, max_queue_rows: int, observer: Observer) -> None:
         self.route = route
         self.scorer = Scorer(route)
+        self.parser = RouteParser(route, max_rows)
+        self.answers = Answers(route)
+        self.unanswered_rows = 0
         self._writer = writer
         self._max_queue_rows = max_queue_rows
+        self._observer = observer
         self._schema = log_schema((feature.name, feature.type) for feature in route.features)
         self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unanswered_rows = 0
         self._scoring = False
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def submit(self, rows: Rows) -> asyncio.Future[Answer]:
-        """Queue a request; the future holds its ids and scores once they are logged.
+    def submit(self, rows: Rows, caller: Caller) -> None:
+        """Queue a request; its caller is answered once its rows are logged, or refused with 503.
 
         Raises
         ------
         RequestError
-            429 if too many rows wait. The future raises it with 503 when the scorer or the log fails.
+            429 if too many rows wait.
         """
-        if self._unanswered_rows and self._unanswered_rows + rows.n > self._max_queue_rows:
+        if self.unanswered_rows and self.unanswered_rows + rows.n > self._max_queue_rows:
             raise RequestError(
                 429,
-                f"{self._unanswered_rows} rows wait for {self.route.model}, at most {self._max_queue_rows}: try again",
+                f"{self.unanswered_rows} rows wait for {self.route.model}, at most {self._max_queue_rows}: try again",
             )
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((rows, future))
-        self._unanswered_rows += rows.n
+        self._waiting.append(_Waiting(rows, caller))
+        self.unanswered_rows += rows.n
         self._idle.clear()
         if not self._scoring:
             self._scoring = True
             # Not at once: what else arrives in this turn of the loop joins the batch.
-            loop.call_soon(self._spawn, self._work)
-        return future
+            asyncio.get_running_loop().call_soon(self._spawn, self._work)
 
     async def drain(self) -> None:
         """Return when every request that was submitted is answered."""
@@ -135,7 +194,7 @@ class Lane:
                 try:
                     await self._score(batch)
                 except BaseException as error:
-                    self._fail(batch, error)
+                    self._refuse(batch, error)
                     raise
         finally:
             self._scoring = bool(self._waiting)
@@ -144,87 +203,112 @@ class Lane:
 
     def _take(self) -> list[_Waiting]:
         batch = [self._waiting.popleft()]
-        rows = batch[0][0].n
-        while self._waiting and rows + self._waiting[0][0].n <= MAX_BATCH_ROWS:
+        rows = batch[0].rows.n
+        while self._waiting and rows + self._waiting[0].rows.n <= MAX_BATCH_ROWS:
             batch.append(self._waiting.popleft())
-            rows += batch[-1][0].n
+            rows += batch[-1].rows.n
         return batch
 
     async def _score(self, batch: list[_Waiting]) -> None:
-        requests = [rows for rows, _ in batch]
+        requests = [waiting.rows for waiting in batch]
+        started = time.perf_counter()
         try:
-            scores = await self.scorer.infer(_join_columns(requests), sum(rows.n for rows in requests))
-        except ScorerRefusedError as error:
-            if len(batch) == 1:
-                self._fail(batch, RequestError(503, str(error)))
-            # One request that the scorer does not take must not fail the others.
-            for alone in batch if len(batch) > 1 else ():
+            block = Block(self.route, requests)
+            scores = await self.scorer.infer(block, batch_headers(rows.trace for rows in requests))
+        except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request)
+            down = isinstance(error, ServiceUnavailableError) and not isinstance(error, ScorerRefusedError)
+            if down or len(batch) == 1:
+                told = RequestError(503, str(error)) if isinstance(error, ServiceUnavailableError) else error
+                self._refuse(batch, told)
+                return
+            # One request that cannot be scored must not fail the others.
+            for alone in batch:
                 await self._score([alone])
-        except ServiceUnavailableError as error:
-            self._fail(batch, RequestError(503, str(error)))
         else:
-            self._spawn(self._log, batch, scores)
+            self._spawn(self._log, batch, block, scores, time.perf_counter() - started)
 
-    async def _log(self, batch: list[_Waiting], scores: list[float]) -> None:
+    async def _log(self, batch: list[_Waiting], block: Block, scores: np.ndarray, scoring_s: float) -> None:
+        requests = [waiting.rows for waiting in batch]
+        started = time.perf_counter()
         try:
-            ids = await self._writer.write(self.route, self._schema, [rows for rows, _ in batch], scores)
+            ids = await self._writer.write(self.route, self._schema, requests, block, scores)
         except PredictionLogError as error:
-            self._fail(batch, RequestError(503, f"the prediction was not logged and is therefore not given: {error}"))
-            return
-        except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request, by the future)
+            self._refuse(batch, RequestError(503, f"the prediction was not logged and is therefore not given: {error}"))
+        except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request)
             if len(batch) == 1:
-                self._fail(batch, error)
+                self._refuse(batch, error)
             # One request that cannot be logged must not fail the others: of the batch nothing was kept.
             start = 0
             for alone in batch if len(batch) > 1 else ():
-                end = start + alone[0].n
-                await self._log([alone], scores[start:end])
+                end = start + alone.rows.n
+                await self._log([alone], Block(self.route, [alone.rows]), scores[start:end], scoring_s)
                 start = end
-            return
         except BaseException as error:
-            self._fail(batch, error)
+            self._refuse(batch, error)
             raise
+        else:
+            self._answer(batch, packed_id_texts(ids), scores.tolist())
+            self._observe(batch, block.n, scoring_s, time.perf_counter() - started)
+
+    def _answer(self, batch: list[_Waiting], ids: list[str], scores: list[float]) -> None:
         start = 0
-        for rows, future in batch:
-            end = start + rows.n
-            if not future.done():
-                future.set_result((ids[start:end], scores[start:end]))
-            self._answered(rows)
+        for waiting in batch:
+            end = start + waiting.rows.n
+            if self._ends(waiting):
+                waiting.caller.answer(ids[start:end], scores[start:end])
             start = end
 
-    def _fail(self, batch: list[_Waiting], error: BaseException) -> None:
-        for rows, future in batch:
-            if not future.done():
-                future.set_exception(error)
-                self._answered(rows)
+    def _observe(self, batch: list[_Waiting], rows: int, scoring_s: float, logging_s: float) -> None:
+        now = asyncio.get_running_loop().time()
+        latencies_s = [now - waiting.caller.received_at for waiting in batch]
+        lane = (self.route.model, self.route.version)
+        self._observer.batch(lane, len(batch), rows, latencies_s, scoring_s, logging_s)
 
-    def _answered(self, rows: Rows) -> None:
-        self._unanswered_rows -= rows.n
-        if not self._unanswered_rows:
+    def _refuse(self, batch: list[_Waiting], error: BaseException) -> None:
+        for waiting in batch:
+            if self._ends(waiting):
+                waiting.caller.refuse(error)
+
+    def _ends(self, waiting: _Waiting) -> bool:
+        """Count a request as answered; False if it was before."""
+        if waiting.done:
+            return False
+        waiting.done = True
+        self.unanswered_rows -= waiting.rows.n
+        if not self.unanswered_rows:
             self._idle.set()
+        return True
 
 
 def _record_batch(
-    route: Route, schema: pa.Schema, batch: Sequence[Rows], ids: list[bytes], scores: list[float]
+    route: Route,
+    schema: pa.Schema,
+    requests: Sequence[Rows],
+    block: Block,
+    ids: bytes,
+    event_times: list[int],
+    scores: np.ndarray,
 ) -> pa.RecordBatch:
-    n = len(ids)
-    event_times = [moment for rows in batch for moment in rows.event_times]
+    n = block.n
+    times = pa.py_buffer(np.array(event_times, np.int64))
     base = [
-        pa.array(ids, ID),
-        pa.array([rows.request_id or None for rows in batch for _ in range(rows.n)], pa.string()),
+        pa.Array.from_buffers(ID, n, [None, pa.py_buffer(ids)]),
+        _texts([rows.request_id for rows in requests], requests, n),
         pa.repeat(route.version, n),
         pa.repeat(route.release_id, n),
-        pa.array(event_times, pa.int64()).view(TIME),
+        pa.Array.from_buffers(TIME, n, [None, times]),
         pa.repeat(pa.scalar(time.time_ns() // 1000, pa.int64()), n).view(TIME),
-        pa.array([rows.caller or None for rows in batch for _ in range(rows.n)], pa.string()),
+        _texts([rows.caller for rows in requests], requests, n),
     ]
-    first = len(base)
-    features = [pa.array(values, schema.field(first + i).type) for i, values in enumerate(_join_columns(batch))]
-    return pa.RecordBatch.from_arrays([*base, *features, pa.array(scores, pa.float64())], schema=schema)
+    return pa.RecordBatch.from_arrays([*base, *block.arrow_columns(), pa.array(scores)], schema=schema)
 
 
-def _join_columns(requests: Sequence[Rows]) -> list[list[Any]]:
-    """The columns of several requests, one after the other."""
-    if len(requests) == 1:
-        return requests[0].columns
-    return [list(chain.from_iterable(parts)) for parts in zip(*(rows.columns for rows in requests), strict=True)]
+def _texts(texts: list[str], requests: Sequence[Rows], n: int) -> pa.Array:
+    """A text of each request for each of its rows; null where it is empty."""
+    if not any(texts):
+        return pa.nulls(n, pa.string())
+    if len(texts) == 1:
+        return pa.repeat(texts[0], n)
+    if len(texts) != n:
+        texts = [text for text, rows in zip(texts, requests, strict=True) for _ in range(rows.n)]
+    return pa.array([text or None for text in texts], pa.string())

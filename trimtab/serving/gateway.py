@@ -1,16 +1,18 @@
-"""The gateway's addresses and their answers: a plain ASGI application.
+"""The gateway's addresses and their answers.
 
 =========================================================  =====================================================
-``POST /v2/models/{m}/infer``                              predict (Open Inference, V2)
+``POST /v2/models/{m}[/versions/{v}]/infer``               predict (Open Inference, V2)
 ``POST /models/{m}/invocations``, ``/invocations?model=``  predict (MLflow, SageMaker)
 ``POST /v2/models/{m}/outcomes``                           state what came true
 ``GET /predictions/{id}``                                  a prediction's record and outcomes
 ``GET /v2``, ``/v2/health/live``, ``/v2/health/ready``     the server; also ``/ping``
-``GET /v2/models/{m}``, ``/v2/models/{m}/ready``           what serves, and whether it does
-``GET /admin/routes``, ``PUT|DELETE /admin/routes/{m}``    routes (admin token)
+``GET /v2/models/{m}[/versions/{v}]``, ``.../ready``       what serves, and whether it does
+``GET /admin/routes``, ``PUT|DELETE /admin/routes/{m}``    routes
 =========================================================  =====================================================
 
-Errors are ``{"error": "..."}`` with the status that ``errors.RequestError`` carries.
+To predict takes no task and no future: a request is parsed and queued where it is received, and answered where its
+batch is logged. Everything else is a coroutine. Errors are ``{"error": "..."}`` with the status that
+``errors.RequestError`` carries.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -35,16 +37,16 @@ from trimtab.errors import (
 from trimtab.predictions.lookup import find_prediction
 from trimtab.predictions.outcomes import Outcome, Outcomes
 from trimtab.predictions.schema import from_microseconds
-from trimtab.serving import protocol
+from trimtab.serving.access import Access
 from trimtab.serving.batching import Lane
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.protocol import Rows, decode, parse_time
 from trimtab.serving.routes import Route, check_route, is_model_name
 from trimtab.serving.switchboard import Switchboard
-from trimtab.serving.tokens import admin_token, bearer_is
+from trimtab.serving.tracing import read_trace
 from trimtab.settings import Settings
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from trimtab.wire.http import Exchange, Headers, Request, error_body
+from trimtab.wire.tensors import EXTENSION, HEADER_LENGTH
 
 _encode = msgspec.json.Encoder().encode
 _logger = logging.getLogger(__name__)
@@ -52,227 +54,277 @@ _ADDRESSES = (
     "predict at POST /v2/models/{model}/infer, outcomes at POST /v2/models/{model}/outcomes, read a prediction at "
     "GET /predictions/{id}; docs/gateway.md lists all addresses"
 )
-_JSON = (b"content-type", b"application/json")
+_STATUS_HEADERS: dict[int, Headers] = {
+    401: [(b"www-authenticate", b"Bearer")],
+    429: [(b"retry-after", b"1")],
+    503: [(b"retry-after", b"1")],
+}
+_BINARY = b"application/octet-stream"
 
 
-class Gone(Exception):  # noqa: N818 (no error: nobody is left to answer)
-    """The caller hung up before its request was complete."""
+class OutcomeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """One outcome as it is posted."""
+
+    prediction_id: str
+    value: bool | float
+    observed_at: str | None = None
+    correction: bool = False
+
+
+class OutcomesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a post of outcomes."""
+
+    outcomes: list[OutcomeBody]
+
+
+_outcomes_decoder = msgspec.json.Decoder(OutcomesBody)
+
+
+class Answer(msgspec.Struct):
+    """What is answered to one request."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+    headers: Headers = ()
+
+
+class _Prediction:
+    """A request to predict, from its receipt to its answer."""
+
+    __slots__ = ("_exchange", "_gateway", "_is_invocation", "_lane", "_rows", "received_at")
+
+    def __init__(self, gateway: Gateway, exchange: Exchange, lane: Lane, rows: Rows, is_invocation: bool) -> None:
+        self._gateway = gateway
+        self._exchange = exchange
+        self._lane = lane
+        self._rows = rows
+        self._is_invocation = is_invocation
+        self.received_at = exchange.request.received_at
+
+    def answer(self, ids: list[str], scores: list[float]) -> None:
+        """Answer with what is logged."""
+        answers, rows = self._lane.answers, self._rows
+        headers: Headers = () if rows.trace is None else ((b"traceparent", rows.trace.traceparent),)
+        if self._is_invocation:
+            self._exchange.answer(200, answers.invocation(ids, scores), headers=headers)
+            return
+        body, json_length = answers.infer(rows, ids, scores)
+        if json_length is None:
+            self._exchange.answer(200, body, headers=headers)
+        else:
+            self._exchange.answer(200, body, _BINARY, [*headers, (HEADER_LENGTH, b"%d" % json_length)])
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer that there is no prediction, and why."""
+        self._gateway.refuse(self._exchange, error, self._lane.route.model)
 
 
 class Gateway:
-    """The ASGI application; its state is the switchboard. One event loop, one process.
+    """The application; its state is the switchboard. One event loop, one process.
 
     Parameters
     ----------
     settings : Settings
-        ``home`` holds routes, token and logs.
+        ``home`` holds routes, tokens and logs.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._switchboard = Switchboard(settings)
-        self._admin_token = admin_token(settings.admin_token_file)
+        self._access = Access(settings)
+        self._metrics = Metrics(self._version_of)
+        self._switchboard = Switchboard(settings, self._metrics)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        try:
-            status, body = await self._answer(scope, receive)
-        except Gone:
-            return
-        except RequestError as error:
-            status, body = error.status, _encode({"error": str(error)})
-        except Exception:
-            # The one place for a broad except: every caller is answered, every fault is logged (so BLE001 is content).
-            _logger.exception("%s %s failed", scope["method"], scope["path"])
-            status, body = 500, _encode({"error": "internal error; the log has the details"})
-        headers = [_JSON, (b"content-length", b"%d" % len(body))]
-        if status == 429:
-            headers.append((b"retry-after", b"1"))
-        elif status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def start(self) -> None:
+        """Take up the routes that were kept.
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        method, path = scope["method"], scope["path"]
-        parts = path.strip("/").split("/")
-        match method, parts:
+        Raises
+        ------
+        SpecError
+            If the file of routes is damaged.
+        """
+        self._switchboard.start()
+
+    async def stop(self) -> None:
+        """Answer what is under way, then close scorers and logs."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._switchboard.stop()
+
+    def __call__(self, request: Request, exchange: Exchange) -> None:
+        """Answer a request, at once or later."""
+        match request.method, request.path.strip("/").split("/"):
             case "POST", ["v2", "models", model, "infer"]:
-                return await self._predict(scope, receive, model, protocol.parse_infer, protocol.infer_answer)
+                self._predict(request, exchange, model, is_invocation=False)
+            case "POST", ["v2", "models", model, "versions", version, "infer"]:
+                self._predict(request, exchange, model, is_invocation=False, version=version)
             case "POST", ["models", model, "invocations"]:
-                return await self._invoke(scope, receive, model)
+                self._predict(request, exchange, model, is_invocation=True)
             case "POST", ["invocations"]:
-                return await self._invoke(scope, receive, self._asked_model(scope))
+                self._predict(request, exchange, None, is_invocation=True)
+            case method, parts:
+                self._spawn(exchange, self._answer(method, parts, request, exchange))
+
+    def refuse(self, exchange: Exchange, error: BaseException, model: str | None = None) -> None:
+        """Answer that a request is refused; count it if it was to predict with a model."""
+        if isinstance(error, RequestError):
+            status, body = error.status, error_body(str(error))
+        else:
+            request = exchange.request
+            _logger.error("%s %s failed", request.method, request.path, exc_info=error)
+            status, body = 500, error_body("internal error; the log has the details")
+        if model is not None:
+            self._metrics.refused(model, status)
+        exchange.answer(status, body, headers=_STATUS_HEADERS.get(status, ()))
+
+    def _predict(
+        self, request: Request, exchange: Exchange, model: str | None, is_invocation: bool, version: str | None = None
+    ) -> None:
+        """Check a request and queue its rows, all at once: it is checked against the very route that answers it."""
+        now_us = time.time_ns() // 1000
+        try:
+            model = model or self._asked_model(request)
+            caller = self._access.check(request.header(b"authorization"), "predict", model, now_us, exchange.peer)
+            lane = self._switchboard.lane(model)
+            if is_invocation:
+                rows = lane.parser.invocation(request.body, now_us)
+            else:
+                self._check_version(model, version)
+                rows = lane.parser.infer(request.body, request.header(HEADER_LENGTH), now_us)
+            rows.caller = caller.on_record(request.header(b"x-trimtab-caller"))
+            if not rows.request_id and (request_id := request.header(b"x-request-id")):
+                rows.request_id = request_id.decode("latin-1")
+            if traceparents := [value for key, value in request.headers if key == b"traceparent"]:
+                rows.trace = read_trace(traceparents, [value for key, value in request.headers if key == b"tracestate"])
+            lane.submit(rows, _Prediction(self, exchange, lane, rows, is_invocation))
+        except RequestError as error:
+            self.refuse(exchange, error, model or "")
+
+    def _spawn(self, exchange: Exchange, answer: Coroutine[Any, Any, Answer]) -> None:
+        async def work() -> None:
+            try:
+                found = await answer
+            except Exception as error:  # noqa: BLE001 (every caller is answered, every fault is logged)
+                self.refuse(exchange, error)
+            else:
+                exchange.answer(found.status, found.body, found.content_type, found.headers)
+
+        task = asyncio.get_running_loop().create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, method: str, parts: list[str], request: Request, exchange: Exchange) -> Answer:
+        match "GET" if method == "HEAD" else method, parts:
             case "POST", ["v2", "models", model, "outcomes"]:
-                return await self._outcomes(scope, receive, model)
+                self._check(request, exchange, "outcomes", model)
+                return await self._outcomes(request.body, model)
             case "GET", ["predictions", prediction_id]:
-                self._check_caller(scope)
-                return await self._prediction(prediction_id)
-            case "GET" | "HEAD", ["ping"] | ["v2", "health", "live" | "ready"]:
-                return 200, b"{}"
+                return await self._prediction(request, exchange, prediction_id)
+            case "GET", ["v2", "health", "live"]:
+                return Answer(200, b'{"live":true}')
+            case "GET", ["ping"] | ["v2", "health", "ready"]:
+                if self.draining:
+                    raise RequestError(503, "the gateway is shutting down")
+                return Answer(200, b'{"ready":true}')
             case "GET", ["v2"]:
-                return 200, _encode({"name": "trimtab", "version": __version__, "extensions": ["outcomes"]})
-            case "GET", ["v2", "models", model]:
+                return _json({"name": "trimtab", "version": __version__, "extensions": ["outcomes", EXTENSION]})
+            case "GET", ["v2", "models", model] | ["v2", "models", model, "versions", _]:
+                self._check_version(model, *parts[4:5])
                 return await self._metadata(self._switchboard.lane(model))
-            case "GET", ["v2", "models", model, "ready"]:
+            case "GET", ["v2", "models", model, "ready"] | ["v2", "models", model, "versions", _, "ready"]:
+                self._check_version(model, *parts[4:5])
                 return await self._ready(self._switchboard.lane(model))
             case _, ["admin", "routes", *rest]:
-                self._check_admin(scope)
-                return await self._administer(method, rest, scope, receive)
-        raise RequestError(404, f"there is nothing at {method} {path}; {_ADDRESSES}")
+                self._check(request, exchange, "admin", None)
+                return await self._administer(method, rest, request.body)
+        raise RequestError(404, f"there is nothing at {method} {request.path}; {_ADDRESSES}")
 
-    async def _invoke(self, scope: Scope, receive: Receive, model: str) -> tuple[int, bytes]:
-        return await self._predict(scope, receive, model, protocol.parse_invocation, protocol.invocation_answer)
-
-    async def _predict(
-        self,
-        scope: Scope,
-        receive: Receive,
-        model: str,
-        parse: Callable[[bytes, Route, int, int], protocol.Rows],
-        answer: Callable[[Route, protocol.Rows, list[bytes], list[float]], bytes],
-    ) -> tuple[int, bytes]:
-        self._check_caller(scope)
-        body = await self._body(scope, receive)
-        # From here to submit there is no await: the request is checked against the very route that answers it.
-        lane = self._switchboard.lane(model)
-        rows = parse(body, lane.route, self._settings.max_rows, time.time_ns() // 1000)
-        _identify(rows, scope)
-        ids, scores = await lane.submit(rows)
-        return 200, answer(lane.route, rows, ids, scores)
-
-    async def _outcomes(self, scope: Scope, receive: Receive, model: str) -> tuple[int, bytes]:
-        self._check_caller(scope)
-        body = await self._body(scope, receive)
+    async def _outcomes(self, body: bytes, model: str) -> Answer:
         lane = self._switchboard.find(model)
         if lane is None and not (is_model_name(model) and (self._settings.predictions_dir / model).is_dir()):
             self._switchboard.lane(model)
         binary = lane is not None and lane.route.kind == "binary"
         outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
-        receipt = await _off_loop(self._switchboard.writer(model).outcomes.add, outcomes)
-        return 200, _encode(receipt)
+        return _json(await _off_loop(self._switchboard.writer(model).outcomes.add, outcomes))
 
-    async def _prediction(self, prediction_id: str) -> tuple[int, bytes]:
+    async def _prediction(self, request: Request, exchange: Exchange, prediction_id: str) -> Answer:
+        caller = self._check(request, exchange, "read", None)
         model, record = await _off_loop(find_prediction, self._settings.predictions_dir, prediction_id)
+        if not caller.may_use(model):
+            # Said as of one that is not on record: a caller learns nothing of other models' predictions.
+            raise RequestError(404, f"no prediction {prediction_id!r} is on record")
         history = await _off_loop(Outcomes(self._settings.predictions_dir / model).history, prediction_id)
         outcome = history[-1]["value"] if history else None
-        return 200, _encode({"model": model, "record": record, "outcome": outcome, "outcomes": history})
+        return _json({"model": model, "record": record, "outcome": outcome, "outcomes": history})
 
-    async def _metadata(self, lane: Lane) -> tuple[int, bytes]:
+    async def _metadata(self, lane: Lane) -> Answer:
         found = await _reachable(lane.scorer.metadata())
         route = lane.route
+        outputs = [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in lane.answers.outputs]
         own = {"name": route.model, "versions": [route.version], "platform": found.get("platform", "")}
-        return 200, _encode({**found, **own, "route": route})
+        return _json({**found, **own, "outputs": outputs, "route": route})
 
-    async def _ready(self, lane: Lane) -> tuple[int, bytes]:
+    async def _ready(self, lane: Lane) -> Answer:
+        if self.draining:
+            raise RequestError(503, "the gateway is shutting down")
         await _reachable(lane.scorer.check_ready())
-        return 200, _encode({"name": lane.route.model, "ready": True})
+        return _json({"name": lane.route.model, "ready": True})
 
-    async def _administer(self, method: str, rest: list[str], scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _administer(self, method: str, rest: list[str], body: bytes) -> Answer:
         match method, rest:
             case "GET", []:
-                return 200, _encode({"routes": self._switchboard.routes()})
+                return _json({"routes": self._switchboard.routes()})
             case "PUT", [model]:
-                body = await self._body(scope, receive)
                 try:
                     route = msgspec.json.decode(body, type=Route)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise RequestError(400, f"the body is no route: {error}") from error
                 check_route(model, route)
-                return 200, _encode({"previous": await _reachable(self._switchboard.change(model, route))})
+                return _json({"previous": await _reachable(self._switchboard.change(model, route))})
             case "DELETE", [model]:
-                return 200, _encode({"previous": await self._switchboard.change(model, None)})
+                return _json({"previous": await self._switchboard.change(model, None)})
         raise RequestError(
             405, f"{method} is not answered here; use GET /admin/routes, PUT or DELETE /admin/routes/{{m}}"
         )
 
-    def _asked_model(self, scope: Scope) -> str:
-        if asked := parse_qs(scope["query_string"].decode("latin-1")).get("model"):
+    def _check(self, request: Request, exchange: Exchange, scope: Any, model: str | None) -> Any:
+        now_us = time.time_ns() // 1000
+        return self._access.check(request.header(b"authorization"), scope, model, now_us, exchange.peer)
+
+    def _check_version(self, model: str, version: str | None = None) -> None:
+        serving = self._switchboard.lane(model).route.version
+        if version is not None and version != serving:
+            raise RequestError(404, f"version {version!r} of {model!r} does not serve; version {serving!r} does")
+
+    def _asked_model(self, request: Request) -> str:
+        if asked := parse_qs(request.query).get("model"):
             return str(asked[0])
         models = sorted(self._switchboard.routes())
         if len(models) == 1:
             return models[0]
         raise RequestError(400, f"the request names no model; add ?model= with one of {models}")
 
-    def _check_caller(self, scope: Scope) -> None:
-        token = self._settings.gateway_token
-        if token and not bearer_is(_header(scope, b"authorization"), token):
-            raise RequestError(401, "the caller's token is missing or wrong; send it as Authorization: Bearer <token>")
-
-    def _check_admin(self, scope: Scope) -> None:
-        if not bearer_is(_header(scope, b"authorization"), self._admin_token):
-            raise RequestError(
-                401,
-                "routes are moved with the admin token only; send what is in "
-                f"{self._settings.admin_token_file.name} of trimtab's home as Authorization: Bearer <token>",
-            )
-
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        limit = self._settings.max_body_bytes
-        declared = _header(scope, b"content-length")
-        if declared is not None and int(declared) > limit:
-            raise RequestError(
-                413, f"the body is {int(declared)} bytes; at most {limit} are read: send several requests"
-            )
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise RequestError(413, f"the body is over {limit} bytes, the most that is read: send several requests")
-            parts.append(part)
-            if not message.get("more_body"):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        try:
-            self._switchboard.start()
-        except Exception as error:
-            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
-            raise
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._switchboard.stop()
-        await send({"type": "lifespan.shutdown.complete"})
+    def _version_of(self, model: str) -> str | None:
+        lane = self._switchboard.find(model)
+        return None if lane is None else lane.route.version
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
+def _json(value: Any) -> Answer:
+    return Answer(200, _encode(value))
 
 
-def _identify(rows: protocol.Rows, scope: Scope) -> None:
-    for key, value in scope["headers"]:
-        if key == b"x-trimtab-caller":
-            rows.caller = value.decode("latin-1")
-        elif key == b"x-request-id" and not rows.request_id:
-            rows.request_id = value.decode("latin-1")
+def _decode_outcomes(body: bytes) -> Iterable[OutcomeBody]:
+    return decode(_outcomes_decoder, body).outcomes
 
 
-_outcomes_decoder = msgspec.json.Decoder(protocol.OutcomesBody)
-
-
-def _decode_outcomes(body: bytes) -> Iterable[protocol.OutcomeBody]:
-    return protocol.decode(_outcomes_decoder, body).outcomes
-
-
-def _outcome(given: protocol.OutcomeBody, number: int, binary: bool) -> Outcome:
+def _outcome(given: OutcomeBody, number: int, binary: bool) -> Outcome:
     value = float(given.value)
     if binary and value not in (0.0, 1.0):
         raise RequestError(400, f"outcome {number}: the value is {value:g}; of a binary model it must be 0 or 1")
     now = time.time_ns() // 1000
-    observed = (
-        now if given.observed_at is None else protocol.parse_time(given.observed_at, f"outcome {number}: observed_at")
-    )
+    observed = now if given.observed_at is None else parse_time(given.observed_at, f"outcome {number}: observed_at")
     return Outcome(given.prediction_id, value, from_microseconds(observed), given.correction)
 
 

@@ -1,22 +1,23 @@
 """How a scorer is called: V2 over one kept-alive HTTP/1.1 connection, one request at a time.
 
-Written on asyncio and httptools because it is on the path of every prediction.
+Numbers go as binary tensors to a scorer whose metadata says that it takes them, as JSON to any other. Written on
+asyncio and httptools because it is on the path of every prediction.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
 import msgspec
+import numpy as np
 
 from trimtab.errors import ServiceUnavailableError
-from trimtab.serving.columns import SCORER_DATATYPES
+from trimtab.serving.block import Block
 from trimtab.serving.routes import Route
+from trimtab.wire.tensors import EXTENSION, HEADER_LENGTH, InputParameters, TensorError, split_body, take_binary
 
 TIMEOUT_S = 30.0
 _SHOWN = 200
@@ -28,7 +29,10 @@ class ScorerRefusedError(ServiceUnavailableError):
 
 class _Output(msgspec.Struct):
     name: str
-    data: list[float]
+    datatype: str
+    shape: list[int]
+    data: list[float] | None = None
+    parameters: InputParameters = InputParameters()
 
 
 class _Answer(msgspec.Struct):
@@ -39,8 +43,18 @@ class _Lost(Exception):  # noqa: N818 (never leaves this module)
     """The connection ended before an answer."""
 
 
+class _Reply:
+    """A complete answer."""
+
+    __slots__ = ("body", "header_length", "status")
+
+    def __init__(self, status: int, body: bytes, header_length: bytes | None) -> None:
+        self.status = status
+        self.body = body
+        self.header_length = header_length
+
+
 _decoder = msgspec.json.Decoder(_Answer)
-_encode = msgspec.json.Encoder().encode
 
 
 class _Connection(asyncio.Protocol):
@@ -48,20 +62,22 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[tuple[int, bytes]] | None = None
+        self._waiter: asyncio.Future[_Reply] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
+        self._header_length: bytes | None = None
         self.served = 0
 
     @property
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def request(self, message: bytes) -> tuple[int, bytes]:
+    async def request(self, message: bytes) -> _Reply:
         assert self._transport is not None
         assert self._waiter is None
         self._waiter = asyncio.get_running_loop().create_future()
         self._body.clear()
+        self._header_length = None
         self._transport.write(message)
         try:
             return await self._waiter
@@ -87,6 +103,10 @@ class _Connection(asyncio.Protocol):
             self._fail(_Lost(f"it does not speak HTTP/1.1: {error}"))
             self.close()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == HEADER_LENGTH:
+            self._header_length = value
+
     def on_body(self, part: bytes) -> None:
         self._body.append(part)
 
@@ -95,7 +115,8 @@ class _Connection(asyncio.Protocol):
         if not self._parser.should_keep_alive():
             self.close()
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result((self._parser.get_status_code(), b"".join(self._body)))
+            reply = _Reply(self._parser.get_status_code(), b"".join(self._body), self._header_length)
+            self._waiter.set_result(reply)
 
     def _fail(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -112,47 +133,62 @@ class Scorer:
         address = urlsplit(route.url)
         self._route = route
         self._host, self._port = address.hostname or "", address.port or 80
-        self._base = f"{address.path.rstrip('/')}/v2/models/{route.model}"
+        self._root = address.path.rstrip("/")
+        self._base = f"{self._root}/v2/models/{route.model}"
         self._authority = address.netloc
         self._connection: _Connection | None = None
+        self._takes_binary: bool | None = None
 
-    async def infer(self, columns: Sequence[Sequence[Any]], n: int) -> list[float]:
-        """Scores of n rows; ``columns`` in the order of the route's features. One call at a time.
+    async def infer(self, block: Block, headers: bytes = b"") -> np.ndarray:
+        """Scores of a block's rows, as float64 of shape (rows,). One call at a time.
+
+        Parameters
+        ----------
+        block
+            The rows.
+        headers
+            Further lines of the request's head, each with its end.
 
         Raises
         ------
         ScorerRefusedError
             If the scorer answers 4xx.
         ServiceUnavailableError
-            If it does not answer within `TIMEOUT_S`, or with anything but n finite numbers.
+            If it does not answer within `TIMEOUT_S`, or with anything but a finite number a row.
         """
-        inputs = [
-            {"name": feature.name, "shape": [n], "datatype": SCORER_DATATYPES[feature.type], "data": values}
-            for feature, values in zip(self._route.features, columns, strict=True)
-        ]
-        body = _encode({"inputs": inputs})
-        status, answer = await self._exchange(self._message("POST", "/infer", body))
-        if status != 200:
-            kind = ScorerRefusedError if 400 <= status < 500 else ServiceUnavailableError
-            raise kind(f"{self._name} answered {status}: {answer[:_SHOWN].decode(errors='replace')}")
-        return self._scores(answer, n)
+        if self._takes_binary is None:
+            self._takes_binary = await self._says_binary()
+        if self._takes_binary:
+            body, length = block.binary_request()
+            headers += b"%b: %d\r\n" % (HEADER_LENGTH, length)
+        else:
+            body = block.json_request()
+        reply = await self._exchange(self._message("POST", "/infer", body, headers))
+        if reply.status != 200:
+            kind = ScorerRefusedError if 400 <= reply.status < 500 else ServiceUnavailableError
+            raise kind(f"{self._name} answered {reply.status}: {reply.body[:_SHOWN].decode(errors='replace')}")
+        return self._scores(reply, block.n)
 
     async def metadata(self) -> dict[str, Any]:
         """What the scorer says about itself."""
-        status, answer = await self._exchange(self._message("GET", ""), alone=True)
+        reply = await self._exchange(self._message("GET", ""), alone=True)
         try:
-            found = msgspec.json.decode(answer, type=dict[str, Any])
+            found = msgspec.json.decode(reply.body, type=dict[str, Any])
         except msgspec.DecodeError as error:
-            raise ServiceUnavailableError(f"{self._name} answered {status} with no JSON object: {error}") from error
-        if status != 200:
-            raise ServiceUnavailableError(f"{self._name} answered {status}: {answer[:_SHOWN].decode(errors='replace')}")
+            raise ServiceUnavailableError(
+                f"{self._name} answered {reply.status} with no JSON object: {error}"
+            ) from error
+        if reply.status != 200:
+            raise ServiceUnavailableError(
+                f"{self._name} answered {reply.status}: {reply.body[:_SHOWN].decode(errors='replace')}"
+            )
         return found
 
     async def check_ready(self) -> None:
         """Return if the scorer says that the model is ready."""
-        status, _ = await self._exchange(self._message("GET", "/ready"), alone=True)
-        if status != 200:
-            raise ServiceUnavailableError(f"{self._name} is not ready: it answered {status}")
+        reply = await self._exchange(self._message("GET", "/ready"), alone=True)
+        if reply.status != 200:
+            raise ServiceUnavailableError(f"{self._name} is not ready: it answered {reply.status}")
 
     def close(self) -> None:
         """Close the connection."""
@@ -163,27 +199,46 @@ class Scorer:
     def _name(self) -> str:
         return f"the scorer of {self._route.model} version {self._route.version} at {self._route.url}"
 
-    def _message(self, method: str, path: str, body: bytes = b"") -> bytes:
+    def _message(self, method: str, path: str, body: bytes = b"", headers: bytes = b"") -> bytes:
+        return self._request(method, f"{self._base}{path}", body, headers)
+
+    def _request(self, method: str, path: str, body: bytes, headers: bytes) -> bytes:
         head = (
-            f"{method} {self._base}{path} HTTP/1.1\r\nhost: {self._authority}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"{method} {path} HTTP/1.1\r\nhost: {self._authority}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         )
-        return head.encode() + body
+        return b"%b%b\r\n%b" % (head.encode(), headers, body)
 
-    def _scores(self, answer: bytes, n: int) -> list[float]:
+    async def _says_binary(self) -> bool:
+        reply = await self._exchange(self._request("GET", f"{self._root}/v2", b"", b""))
         try:
-            outputs = _decoder.decode(answer).outputs
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ServiceUnavailableError(f"{self._name} answered something other than V2: {error}") from error
-        named = [output.data for output in outputs if output.name == "score"] or [output.data for output in outputs]
-        if len(named) != 1 or len(named[0]) != n or not all(map(math.isfinite, named[0])):
-            raise ServiceUnavailableError(
-                f"{self._name} did not answer one output 'score' of {n} finite numbers, but "
-                f"{[(output.name, len(output.data)) for output in outputs]}"
-            )
-        return named[0]
+            extensions = msgspec.json.decode(reply.body, type=dict[str, Any]).get("extensions")
+        except msgspec.DecodeError:
+            return False
+        return reply.status == 200 and isinstance(extensions, list) and EXTENSION in extensions
 
-    async def _exchange(self, message: bytes, alone: bool = False) -> tuple[int, bytes]:
+    def _scores(self, reply: _Reply, n: int) -> np.ndarray:
+        try:
+            text, binary = split_body(reply.body, reply.header_length)
+            outputs = _decoder.decode(text).outputs
+            arrays = take_binary(
+                [(each.name, each.datatype, each.shape, each.parameters.binary_data_size) for each in outputs], binary
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError, TensorError) as error:
+            raise ServiceUnavailableError(f"{self._name} answered something other than V2: {error}") from error
+        named = [each for each in outputs if each.name == "score"] or outputs
+        if len(named) == 1:
+            values = arrays.get(named[0].name, named[0].data)
+            if values is not None and len(values) == n and not isinstance(values[0], str):
+                scores = np.asarray(values, np.float64)
+                if np.isfinite(scores).all():
+                    return scores
+        raise ServiceUnavailableError(
+            f"{self._name} did not answer one output 'score' of {n} finite numbers, but "
+            f"{[(output.name, output.shape) for output in outputs]}"
+        )
+
+    async def _exchange(self, message: bytes, alone: bool = False) -> _Reply:
         """Send a request and wait for the answer; on a connection of its own, if ``alone``."""
         connection = None
         try:

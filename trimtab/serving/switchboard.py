@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from trimtab.errors import RequestError
-from trimtab.serving.batching import Lane, LogWriter
+from trimtab.serving.batching import Lane, LogWriter, Observer
 from trimtab.serving.routes import Route, load_routes, save_routes
 from trimtab.settings import Settings
 
@@ -13,8 +13,9 @@ from trimtab.settings import Settings
 class Switchboard:
     """The lanes by model. One event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observer: Observer) -> None:
         self._settings = settings
+        self._observer = observer
         self._routes_file = settings.home / "routes.json"
         self._lanes: dict[str, Lane] = {}
         self._writers: dict[str, LogWriter] = {}
@@ -111,4 +112,5 @@ class Switchboard:
             raise RequestError(503, f"{self._routes_file} cannot be written: {error}; no route was changed") from error
 
     def _new_lane(self, route: Route) -> Lane:
-        return Lane(route, self.writer(route.model), self._settings.max_queue_rows)
+        settings = self._settings
+        return Lane(route, self.writer(route.model), settings.max_rows, settings.max_queue_rows, self._observer)

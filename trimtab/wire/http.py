@@ -31,6 +31,7 @@ _logger = logging.getLogger(__name__)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _TICK_S = 1.0
 _LINGER_S = 2.0
+_BACKLOG = 2048
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -134,7 +135,7 @@ class Server:
         """Accept connections on a bound socket."""
         loop = asyncio.get_running_loop()
         self._on_tick()
-        self._listener = await loop.create_server(lambda: _Connection(self, loop), sock=listener, ssl=tls, backlog=2048)
+        self._listener = await loop.create_server(lambda: _Connection(self, loop), sock=listener, ssl=tls, backlog=_BACKLOG)
 
     async def stop(self, timeout_s: float) -> None:
         """Accept no more; return once what is under way is answered, or after the timeout."""
@@ -238,7 +239,7 @@ class _Connection(asyncio.Protocol):
         if name == b"expect" and value.lower() == b"100-continue":
             self._expects = True
         elif name == b"content-length" and int(value) > self._server.limits.body_bytes:
-            self._refuse(413, _too_large(self._server.limits.body_bytes))
+            self._refuse(413, f"the body is {int(value)} bytes; {_most(self._server.limits)}")
 
     def on_headers_complete(self) -> None:
         if self._expects and not self._refused and self._transport is not None:
@@ -251,7 +252,7 @@ class _Connection(asyncio.Protocol):
         self._server.buffered_bytes += len(part)
         self._body.append(part)
         if self._size > self._server.limits.body_bytes:
-            self._refuse(413, _too_large(self._server.limits.body_bytes))
+            self._refuse(413, f"the body is over {self._size} bytes; {_most(self._server.limits)}")
         elif self._server.buffered_bytes > self._server.limits.buffered_bytes:
             self._refuse(429, "too much is being sent at once: try again")
 
@@ -397,6 +398,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        # From now on callers wait to be accepted; they are not refused.
+        listener.listen(_BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()
@@ -420,5 +423,5 @@ async def stop_signal() -> signal.Signals:
     return await caught
 
 
-def _too_large(limit: int) -> str:
-    return f"the body is over {limit} bytes, the most that is read: send several requests"
+def _most(limits: Limits) -> str:
+    return f"at most {limits.body_bytes} are read: send several requests"

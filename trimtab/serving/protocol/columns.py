@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
+
 from trimtab.errors import RequestError
 from trimtab.serving.routes import Route, RouteFeature
 
@@ -14,12 +16,13 @@ _INT64 = 2**63
 _SHOWN = 60
 _NONE = type(None)
 
-_DATATYPES: Mapping[str, tuple[str, ...]] = {
+DATATYPES: Mapping[str, tuple[str, ...]] = {
     "number": ("FP", "INT", "UINT"),
     "integer": ("INT", "UINT", "FP"),
     "category": ("BYTES",),
     "boolean": ("BOOL",),
 }
+"""How the V2 datatypes begin under which each type of feature may be sent."""
 _MEANT: Mapping[str, str] = {
     "number": "a finite number",
     "integer": "a whole number of 64 bits",
@@ -30,8 +33,13 @@ SCORER_DATATYPES: Mapping[str, str] = {"number": "FP64", "integer": "INT64", "ca
 """The V2 datatype under which each type of feature is sent to a scorer."""
 
 
-def check_columns(route: Route, given: list[tuple[str, list[Any]]], max_rows: int) -> tuple[list[list[Any]], int]:
+def check_columns(route: Route, given: list[tuple[str, Any]], max_rows: int) -> tuple[list[Any], int]:
     """The columns in the order of the features, and the number of rows.
+
+    Parameters
+    ----------
+    given
+        Each column's name, and a list of its values or a flat array, in which NaN stands for null.
 
     Raises
     ------
@@ -40,7 +48,7 @@ def check_columns(route: Route, given: list[tuple[str, list[Any]]], max_rows: in
     """
     by_name = dict(given)
     names = [feature.name for feature in route.features]
-    if not given or all(not values for values in by_name.values()):
+    if not given or all(len(values) == 0 for values in by_name.values()):
         raise RequestError(400, f"the request holds no rows; it must hold at least one, with the columns {names}")
     if len(by_name) != len(given):
         twice = sorted({name for name, _ in given if sum(name == other for other, _ in given) > 1})
@@ -66,8 +74,28 @@ def check_columns(route: Route, given: list[tuple[str, list[Any]]], max_rows: in
     return [_check_column(feature, values) for feature, values in zip(route.features, columns, strict=True)], n
 
 
-def _check_column(feature: RouteFeature, values: list[Any]) -> list[Any]:
+def _check_column(feature: RouteFeature, values: Any) -> Any:
     """The values, if they are what the feature takes; refused otherwise."""
+    return _check_array(feature, values) if isinstance(values, np.ndarray) else _check_list(feature, values)
+
+
+def _check_array(feature: RouteFeature, values: np.ndarray) -> Any:
+    """As `_check_list`: float64 or int64 for numbers, a list for all else."""
+    if feature.type == "number" and values.dtype.kind in "fiu":
+        floats = values.astype(np.float64)
+        sound = np.isfinite(floats) if not feature.nullable else ~np.isinf(floats)
+        if not sound.all():
+            _refuse_at(feature, int(np.argmin(sound)), values)
+        return floats
+    if feature.type == "integer" and values.dtype.kind in "iu":
+        if values.dtype == np.uint64 and (odd := values > np.uint64(_INT64 - 1)).any():
+            _refuse_at(feature, int(np.argmax(odd)), values)
+        return values.astype(np.int64)
+    given = values.tolist()
+    return _check_list(feature, [None if value != value else value for value in given])
+
+
+def _check_list(feature: RouteFeature, values: list[Any]) -> list[Any]:
     types = set(map(type, values))
     if _NONE in types:
         types.discard(_NONE)
@@ -131,19 +159,23 @@ def _is_sound(feature: RouteFeature, value: Any) -> bool:
 
 
 def _refuse(feature: RouteFeature, values: list[Any]) -> NoReturn:
-    row = next(row for row, value in enumerate(values) if not _is_sound(feature, value))
+    _refuse_at(feature, next(row for row, value in enumerate(values) if not _is_sound(feature, value)), values)
+
+
+def _refuse_at(feature: RouteFeature, row: int, values: Any) -> NoReturn:
+    value = values[row].item() if isinstance(values, np.ndarray) else values[row]
     null = " or null" if feature.nullable else ", and not null"
     raise RequestError(
         400,
-        f"column {feature.name!r}, row {row}: the value is {shown(values[row])}; "
-        f"it must be {_MEANT[feature.type]}{null}",
+        f"column {feature.name!r}, row {row}: the value is {shown(value)}; it must be {_MEANT[feature.type]}{null}",
     )
 
 
-def check_datatype(route: Route, name: str, datatype: str, values: Sequence[Any]) -> None:
+def check_datatype(route: Route, name: str, datatype: str, values: Sequence[Any] | None) -> None:
     """Refuse a V2 tensor whose datatype is not one of its feature's, unless it holds nulls only."""
     feature = next(feature for feature in route.features if feature.name == name)
-    if not datatype.startswith(_DATATYPES[feature.type]) and any(value is not None for value in values):
+    has_values = values is None or any(value is not None for value in values)
+    if not datatype.startswith(DATATYPES[feature.type]) and has_values:
         raise RequestError(
             400, f"column {name!r} has datatype {datatype!r}; it must be {SCORER_DATATYPES[feature.type]}"
         )

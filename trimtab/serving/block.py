@@ -1,0 +1,106 @@
+"""The features of one batch: for the scorer as V2 tensors, for the log as Arrow columns; from the same memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from trimtab.predictions.schema import FEATURE_TYPES
+from trimtab.serving.protocol import Rows
+from trimtab.serving.protocol.columns import SCORER_DATATYPES
+from trimtab.serving.routes import Route
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Block:
+    """The rows of several requests, one after the other.
+
+    Parameters
+    ----------
+    route : Route
+    requests : sequence of Rows
+        At least one.
+
+    Attributes
+    ----------
+    n : int
+    """
+
+    def __init__(self, route: Route, requests: Sequence[Rows]) -> None:
+        self.n = sum(rows.n for rows in requests)
+        self._features = route.features
+        self._columns = [_joined([rows.columns[i] for rows in requests]) for i in range(len(route.features))]
+        self._numbers_at = [i for i, feature in enumerate(route.features) if feature.type == "number"]
+        # Null is NaN, in memory as in the tensors.
+        self._numbers = np.array([self._columns[i] for i in self._numbers_at], np.float64)
+
+    def arrow_columns(self) -> list[pa.Array]:
+        """The columns of the log, in the order of the features."""
+        found: dict[int, pa.Array] = {}
+        if self._numbers_at:
+            if np.isnan(self._numbers).any():
+                for i, values in zip(self._numbers_at, self._numbers, strict=True):
+                    found[i] = pa.array(values, from_pandas=True)
+            else:
+                memory = [None, pa.py_buffer(self._numbers)]
+                for line, i in enumerate(self._numbers_at):
+                    found[i] = pa.Array.from_buffers(pa.float64(), self.n, memory, offset=line * self.n)
+        for i, feature in enumerate(self._features):
+            if i not in found:
+                found[i] = pa.array(self._columns[i], FEATURE_TYPES[feature.type])
+        return [found[i] for i in range(len(self._features))]
+
+    def json_request(self) -> bytes:
+        """The body of the scorer's infer request."""
+        return _encode({"inputs": [self._json_tensor(i) for i in range(len(self._features))]})
+
+    def binary_request(self) -> tuple[bytes, int]:
+        """The same with numbers in the binary tensor extension, and the length of its JSON part."""
+        head: list[bytes] = []
+        memory: list[bytes] = []
+        size = 8 * self.n
+        for i in self._numbers_at:
+            name = _encode(self._features[i].name)
+            head.append(
+                b'{"name":%b,"datatype":"FP64","shape":[%d],"parameters":{"binary_data_size":%d}}'
+                % (name, self.n, size)
+            )
+        memory.append(self._numbers.tobytes())
+        for i, feature in enumerate(self._features):
+            values = self._columns[i]
+            if feature.type == "integer" and (isinstance(values, np.ndarray) or None not in values):
+                name = _encode(feature.name)
+                head.append(
+                    b'{"name":%b,"datatype":"INT64","shape":[%d],"parameters":{"binary_data_size":%d}}'
+                    % (name, self.n, size)
+                )
+                memory.append(np.array(values, "<i8").tobytes())
+            elif feature.type != "number":
+                head.append(_encode(self._json_tensor(i)))
+        text = b'{"inputs":[%b],"parameters":{"binary_data_output":true}}' % b",".join(head)
+        return text + b"".join(memory), len(text)
+
+    def _json_tensor(self, i: int) -> dict[str, Any]:
+        feature, values = self._features[i], self._columns[i]
+        if isinstance(values, np.ndarray):
+            values = [None if value != value else value for value in values.tolist()]
+        return {"name": feature.name, "shape": [self.n], "datatype": SCORER_DATATYPES[feature.type], "data": values}
+
+
+def _joined(parts: list[Any]) -> Any:
+    """One column of all requests: a list, or an array where any part is one."""
+    if len(parts) == 1:
+        return parts[0]
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if not arrays:
+        return list(chain.from_iterable(parts))
+    if arrays[0].dtype == np.int64 and len(arrays) < len(parts):
+        # A list of integers may hold null, which no array of them can.
+        return list(chain.from_iterable(part.tolist() if isinstance(part, np.ndarray) else part for part in parts))
+    return np.concatenate([np.asarray(part, arrays[0].dtype) for part in parts])
