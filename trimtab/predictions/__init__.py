@@ -7,6 +7,8 @@ columns, ids and their forms                   ``schema.py``
 how a batch becomes durable, and what is read  ``log.py``
 the files that sealed spans become             ``segments.py``
 finding one prediction                         ``lookup.py``
+listing them, by caller, request, time ...     ``listing.py``, ``query.py``
+where a request id stands in a segment         ``request_index.py``
 a window of them with their outcomes           ``window.py``
 what came true                                 ``outcomes.py``
 how SQLite is used                             ``spool.py``, ``database.py``
@@ -15,9 +17,11 @@ how SQLite is used                             ``spool.py``, ``database.py``
 Stored formats are promises: columns are only ever added, and what an older version wrote is read for ever.
 """
 
+from trimtab.predictions.listing import Page, list_predictions
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.lookup import find_prediction
 from trimtab.predictions.outcomes import Outcome, Outcomes, Receipt
+from trimtab.predictions.query import Query
 from trimtab.predictions.schema import log_schema, new_prediction_ids
 from trimtab.predictions.segments import SealedSpan
 from trimtab.predictions.window import read_window
@@ -25,10 +29,13 @@ from trimtab.predictions.window import read_window
 __all__ = [
     "Outcome",
     "Outcomes",
+    "Page",
     "PredictionLog",
+    "Query",
     "Receipt",
     "SealedSpan",
     "find_prediction",
+    "list_predictions",
     "log_schema",
     "new_prediction_ids",
     "read_window",

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trimtab.errors import PredictionLogError, UnknownPredictionError
+from trimtab.predictions.request_index import RequestIndexes
 from trimtab.predictions.schema import (
     BASE_FIELDS,
     ID,
@@ -170,6 +171,7 @@ class PredictionLog:
                 written = write_segment(self._spool.home, self.folder / "segment.part", rows)
                 self._spool.commit_segment(sequences.start, sequences.stop - 1, *written)
                 self._spool.drop_sealed()
+            RequestIndexes(self.folder).catch_up(self._spool.spans())
         return self._spool.spans(unacknowledged_only=True)
 
     def acknowledge(self, spans: Iterable[SealedSpan]) -> None:

@@ -70,9 +70,13 @@ class Manifest:
 
     first_ids: bytes
 
+    def starts(self) -> list[bytes]:
+        """The first id of each row group."""
+        return [self.first_ids[i : i + _ID_BYTES] for i in range(0, len(self.first_ids), _ID_BYTES)]
+
     def row_groups(self, ids: Sequence[bytes]) -> list[int]:
         """The row groups in which any of these ids could stand."""
-        starts = [self.first_ids[i : i + _ID_BYTES] for i in range(0, len(self.first_ids), _ID_BYTES)]
+        starts = self.starts()
         found = {bisect.bisect_right(starts, prediction_id) - 1 for prediction_id in ids}
         return sorted(found - {-1})
 
