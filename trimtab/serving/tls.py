@@ -53,8 +53,12 @@ def client_tls(settings: Settings) -> ssl.SSLContext:
     if urlsplit(settings.gateway_url).scheme != "https":
         # Nothing is trusted and nothing is loaded, which takes 20 ms.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context = ssl.create_default_context(cafile=_readable(settings, "tls_ca") or None)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.tls_ca:
+        _trust(context, settings, "tls_ca")
+    else:
+        context.load_default_certs()
     if settings.tls_client_cert:
         _load_pair(context, settings, "tls_client_cert", "tls_client_key")
     return context
@@ -74,11 +78,8 @@ class _Renewing:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         _load_pair(context, self._settings, "tls_cert", "tls_key")
-        if authorities := _readable(self._settings, "tls_client_ca"):
-            try:
-                context.load_verify_locations(authorities)
-            except (ssl.SSLError, ValueError) as error:
-                raise SpecError(f"TRIMTAB_TLS_CLIENT_CA: {authorities} holds no certificates (PEM): {error}") from error
+        if self._settings.tls_client_ca:
+            _trust(context, self._settings, "tls_client_ca")
             context.verify_mode = ssl.CERT_REQUIRED
         # Called at every handshake, also of a caller that names no server.
         context.sni_callback = self._renew
@@ -110,6 +111,14 @@ def _load_pair(context: ssl.SSLContext, settings: Settings, cert: str, key: str)
         else:
             said = f"{chain} and {private} must hold a certificate and its unencrypted key, as PEM ({reason})"
         raise SpecError(f"{variable(cert)}, {variable(key)}: {said}") from error
+
+
+def _trust(context: ssl.SSLContext, settings: Settings, name: str) -> None:
+    authorities = _readable(settings, name)
+    try:
+        context.load_verify_locations(authorities)
+    except (ssl.SSLError, ValueError) as error:
+        raise SpecError(f"{variable(name)}: {authorities} holds no certificates (PEM): {error}") from error
 
 
 def _readable(settings: Settings, name: str) -> str:
