@@ -18,7 +18,8 @@
     │   └── LedgerUnavailableError its database does not answer
     ├── PredictionLogError         the log cannot be written or read
     │   ├── UnknownPredictionError no prediction of that id
-    │   └── OutcomeConflictError   a second, different outcome that is not marked as a correction
+    │   ├── OutcomeConflictError   a second, different outcome that is not marked as a correction
+    │   └── OutcomeFileError       a file of outcomes that cannot be read at all
     ├── RequestError               a request that the gateway refuses, with its HTTP status
     └── ServiceUnavailableError    MLflow, Prefect, Docker or the gateway does not answer
 
@@ -108,6 +109,10 @@ class UnknownPredictionError(PredictionLogError):
 
 class OutcomeConflictError(PredictionLogError):
     """A second, different outcome for a prediction, not marked as a correction."""
+
+
+class OutcomeFileError(PredictionLogError):
+    """A file of outcomes cannot be read at all: its format, or a column that it lacks."""
 
 
 class RequestError(TrimtabError):
