@@ -33,6 +33,7 @@ from trimtab.predictions.segments import (
     SealedSpan,
     in_window,
     read_ids,
+    read_row,
     read_segment,
     write_segment,
 )
@@ -122,12 +123,11 @@ class PredictionLog:
             If it is not on record.
         """
         key = id_bytes(prediction_id)
-        for rows in self._holding([key], None):
-            found = rows.filter(
-                pc.equal(rows["prediction_id"], pa.scalar(key, rows.schema.field("prediction_id").type))
-            )
-            if len(found):
-                record: dict[str, Any] = found.slice(0, 1).to_pylist()[0]
+        view = self._spool.view_ids([key])
+        parts = (read_row(span, manifest, key) for span, manifest in view.segments)
+        for rows in itertools.chain((pa.Table.from_batches([batch]) for batch in view.batches), parts):
+            if (place := pc.index(rows["prediction_id"], pa.scalar(key, ID)).as_py()) >= 0:
+                record: dict[str, Any] = rows.slice(place, 1).to_pylist()[0]
                 return {**record, "prediction_id": id_text(key)}
         raise UnknownPredictionError(f"no prediction {prediction_id!r} is on record in {self.folder}")
 

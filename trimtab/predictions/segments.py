@@ -177,6 +177,24 @@ def read_ids(
         return file.read_row_groups(manifest.row_groups(ids), columns=columns)
 
 
+def read_row(span: SealedSpan, manifest: Manifest, prediction_id: bytes) -> pa.Table:
+    """The row of that id, in a table of its own; an empty one if the segment does not hold it."""
+    groups = manifest.row_groups([prediction_id])
+    with open_segment(span) as file:
+        if span.home.is_remote:
+            # One request rather than two.
+            rows = file.read_row_groups(groups)
+            ids = rows["prediction_id"]
+        else:
+            # Most logs that are asked do not hold it: their other columns are not read.
+            ids = file.read_row_groups(groups, columns=["prediction_id"], use_threads=False)["prediction_id"]
+            rows = None
+        place = pc.index(ids, pa.scalar(prediction_id, ids.type)).as_py()
+        if rows is None:
+            rows = file.read_row_groups(groups if place >= 0 else [], use_threads=False)
+    return rows.slice(max(place, 0), int(place >= 0))
+
+
 def in_window(table: pa.Table, start: int, end: int, release_id: str | None) -> pa.ChunkedArray:
     """Which rows have an event time (microseconds) in [start, end) and, if given, are of that release."""
     times = pc.cast(table["event_time"], pa.int64())

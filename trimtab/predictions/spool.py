@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS segments (
   size_bytes INTEGER NOT NULL, first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL,
   max_event_time INTEGER NOT NULL, manifest BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0,
   home TEXT NOT NULL DEFAULT '', pruned_at INTEGER, retention_days INTEGER);
+CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id);
 """
 _ADDITIONS = {
     2: (
@@ -54,6 +55,8 @@ _ADDITIONS = {
         # When retention took it away, and which. The row stays, for it tells what an id was.
         "ALTER TABLE segments ADD COLUMN pruned_at INTEGER",
         "ALTER TABLE segments ADD COLUMN retention_days INTEGER",
+        # Years of hourly segments, with their manifests, are megabytes: a look-up must not walk through them.
+        "CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id)",
     )
 }
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
