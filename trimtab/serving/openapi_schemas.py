@@ -1,0 +1,276 @@
+"""JSON Schemas of what a model takes and answers, from its route; with values that a person can copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trimtab.serving.protocol.columns import SCORER_DATATYPES
+from trimtab.serving.routes import Route, RouteFeature
+
+Schema = dict[str, Any]
+
+_TYPES: dict[str, Schema] = {
+    "number": {"type": "number"},
+    "integer": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "category": {"type": "string"},
+    "boolean": {"type": "boolean"},
+}
+_EXAMPLES: dict[str, Any] = {"number": 1.5, "integer": 1, "category": "a", "boolean": True}
+_EVENT_TIME: Schema = {
+    "description": "When it happened: of all rows, or of each; ISO 8601 with a timezone. By default, now.",
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "array", "items": {"type": "string", "format": "date-time"}},
+    ],
+}
+_ID = "019b2f6e-9d3a-7c11-8a52-5d1f0e7c9b34"
+
+ERROR: Schema = {
+    "type": "object",
+    "description": "What is wrong, with the value, and what would be right.",
+    "properties": {"error": {"type": "string"}},
+    "required": ["error"],
+    "examples": [{"error": "column 'age', row 0: the value is 30.5; it must be a whole number of 64 bits"}],
+}
+OUTCOMES: Schema = {
+    "type": "object",
+    "properties": {
+        "outcomes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "prediction_id": {"type": "string", "format": "uuid"},
+                    "value": {"type": ["number", "boolean"], "description": "Of a binary model 0 or 1."},
+                    "observed_at": {"type": "string", "format": "date-time", "description": "By default, now."},
+                    "correction": {"type": "boolean", "default": False},
+                },
+                "required": ["prediction_id", "value"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["outcomes"],
+    "additionalProperties": False,
+    "examples": [{"outcomes": [{"prediction_id": _ID, "value": 1, "observed_at": "2024-01-31T12:00:00Z"}]}],
+}
+RECEIPT: Schema = {
+    "type": "object",
+    "properties": {name: {"type": "integer", "minimum": 0} for name in ("accepted", "duplicates", "corrected")},
+    "required": ["accepted", "duplicates", "corrected"],
+}
+PREDICTION: Schema = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "record": {"type": "object"},
+        "outcome": {"type": ["number", "null"], "description": "The one that counts."},
+        "outcomes": {"type": "array", "items": {"type": "object"}},
+    },
+    "required": ["model", "record", "outcome", "outcomes"],
+}
+TENSOR_METADATA: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+    },
+    "required": ["name", "datatype", "shape"],
+}
+MODEL_METADATA: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "versions": {"type": "array", "items": {"type": "string"}},
+        "platform": {"type": "string"},
+        "inputs": {"type": "array", "items": TENSOR_METADATA},
+        "outputs": {"type": "array", "items": TENSOR_METADATA},
+    },
+    "required": ["name", "versions", "platform", "inputs", "outputs"],
+}
+
+
+def value_schema(feature: RouteFeature) -> Schema:
+    """One value of a feature."""
+    schema = _TYPES[feature.type]
+    return {**schema, "type": [schema["type"], "null"]} if feature.nullable else dict(schema)
+
+
+def row_example(route: Route) -> dict[str, Any]:
+    """A row that the model takes."""
+    return {feature.name: _EXAMPLES[feature.type] for feature in route.features}
+
+
+def infer_request(route: Route) -> Schema:
+    """V2's request: a tensor a feature."""
+    return {
+        "type": "object",
+        "description": "One input a feature, in any order, all with as many values. Models of numbers only also take "
+        "one input of shape [rows, features].",
+        "properties": {
+            "id": {"type": "string", "description": "Kept beside each prediction as request_id."},
+            "inputs": {
+                "type": "array",
+                "prefixItems": [_tensor(feature) for feature in route.features],
+                "minItems": len(route.features),
+                "maxItems": len(route.features),
+            },
+            "parameters": {"type": "object", "properties": {"event_time": _EVENT_TIME}},
+            "outputs": {
+                "type": "array",
+                "description": "Which outputs to answer; all by default.",
+                "items": {
+                    "type": "object",
+                    "properties": {"name": {"enum": [name for name, _ in outputs(route)]}},
+                    "required": ["name"],
+                },
+            },
+        },
+        "required": ["inputs"],
+        "examples": [
+            {
+                "inputs": [
+                    {"name": f.name, "shape": [1], "datatype": SCORER_DATATYPES[f.type], "data": [_EXAMPLES[f.type]]}
+                    for f in route.features
+                ]
+            }
+        ],
+    }
+
+
+def infer_answer(route: Route) -> Schema:
+    """V2's answer."""
+    elements = {"FP64": {"type": "number"}, "INT64": {"type": "integer"}, "BYTES": {"type": "string"}}
+    return {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "model_name": {"const": route.model},
+            "model_version": {"type": "string"},
+            "parameters": {
+                "type": "object",
+                "properties": {"release_id": {"type": "string"}},
+                "required": ["release_id"],
+            },
+            "outputs": {
+                "type": "array",
+                "items": {
+                    "anyOf": [
+                        {
+                            "type": "object",
+                            "properties": {
+                                "name": {"const": name},
+                                "datatype": {"const": datatype},
+                                "shape": {"type": "array", "items": {"type": "integer"}},
+                                "data": {"type": "array", "items": elements[datatype]},
+                            },
+                            "required": ["name", "datatype", "shape"],
+                        }
+                        for name, datatype in outputs(route)
+                    ]
+                },
+            },
+        },
+        "required": ["model_name", "model_version", "parameters", "outputs"],
+    }
+
+
+def invocation_request(route: Route) -> Schema:
+    """MLflow's and SageMaker's request: exactly one of its forms."""
+    row = {
+        "type": "object",
+        "properties": {feature.name: value_schema(feature) for feature in route.features},
+        "required": [feature.name for feature in route.features],
+        "additionalProperties": False,
+    }
+    columns = {
+        "type": "object",
+        "properties": {f.name: {"type": "array", "items": value_schema(f)} for f in route.features},
+        "required": [feature.name for feature in route.features],
+        "additionalProperties": False,
+    }
+    positions = {
+        "type": "array",
+        "prefixItems": [value_schema(feature) for feature in route.features],
+        "minItems": len(route.features),
+        "maxItems": len(route.features),
+    }
+    split = {
+        "type": "object",
+        "properties": {
+            "columns": {"const": [feature.name for feature in route.features]},
+            "data": {"type": "array", "items": positions, "minItems": 1},
+        },
+        "required": ["columns", "data"],
+    }
+    rows = {"anyOf": [{"type": "array", "items": form, "minItems": 1} for form in (row, positions)]}
+    forms = {
+        "dataframe_split": split,
+        "dataframe_records": {"type": "array", "items": row, "minItems": 1},
+        "inputs": {"anyOf": [columns, *rows["anyOf"]]},
+        "instances": rows,
+    }
+    params = {"type": "object", "properties": {"event_time": _EVENT_TIME}}
+    return {
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {name: form, "params": params},
+                "required": [name],
+                "additionalProperties": False,
+            }
+            for name, form in forms.items()
+        ],
+        "examples": [{"dataframe_records": [row_example(route)]}],
+    }
+
+
+def invocation_answer(route: Route) -> Schema:
+    """MLflow's answer: an object a row."""
+    kinds: dict[str, Schema] = {"score": {"type": "number"}, "prediction_id": {"type": "string", "format": "uuid"}}
+    if route.kind == "binary":
+        kinds["label"] = {"enum": [0, 1]}
+    return {
+        "type": "object",
+        "properties": {
+            "predictions": {
+                "type": "array",
+                "items": {"type": "object", "properties": kinds, "required": list(kinds)},
+            },
+            "model_name": {"const": route.model},
+            "model_version": {"type": "string"},
+            "release_id": {"type": "string"},
+        },
+        "required": ["predictions", "model_name", "model_version", "release_id"],
+    }
+
+
+def csv_example(route: Route) -> str:
+    """The same row as CSV with a header."""
+    cells = [str(value).lower() if value is True else str(value) for value in row_example(route).values()]
+    names = [feature.name for feature in route.features]
+    return "\n".join(",".join(_cell(text) for text in line) for line in (names, cells)) + "\n"
+
+
+def outputs(route: Route) -> list[tuple[str, str]]:
+    """Name and datatype of each output."""
+    label = [("label", "INT64")] if route.kind == "binary" else []
+    return [("score", "FP64"), *label, ("prediction_id", "BYTES")]
+
+
+def _tensor(feature: RouteFeature) -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": feature.name},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2},
+            "datatype": {"const": SCORER_DATATYPES[feature.type]},
+            "data": {"type": "array", "items": value_schema(feature), "minItems": 1},
+        },
+        "required": ["name", "shape", "datatype", "data"],
+    }
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
