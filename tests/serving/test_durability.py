@@ -22,6 +22,7 @@ from trimtab.predictions.schema import id_text
 from trimtab.serving.batching import Lane, LogWriter
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.protocol import Rows
+from trimtab.serving.routes import ModelLimits
 
 START, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -257,7 +258,7 @@ def test_a_request_that_cannot_be_logged_does_not_fail_its_neighbours(stack):
 
     async def answers():
         writer = LogWriter(folder)
-        lane = Lane(stack.route(url), writer, max_rows=100, max_queue_rows=1000, observer=Metrics(lambda _: "1"))
+        lane = Lane(stack.route(url), writer, ModelLimits(100, 1000, 10_000), observer=Metrics(lambda _: "1"))
         columns = [[[x], [30], ["a"], [True]] for x in (1.0, 2.0, 3.0, 4.0)]
         # A lone surrogate is no text that Arrow takes, a text is no number.
         asked = [Rows(given, 1, [10**15]) for given in columns]

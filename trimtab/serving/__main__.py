@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import socket
 import sys
 from urllib.parse import urlsplit
@@ -12,6 +11,8 @@ from urllib.parse import urlsplit
 import uvloop
 
 from trimtab.errors import TrimtabError
+from trimtab.serving import logs
+from trimtab.serving.access import Access, refuse_to_be_open
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.tls import tls_context
 from trimtab.settings import Settings
@@ -35,8 +36,9 @@ def main() -> int:
         "--port", type=int, default=urlsplit(settings.gateway_url).port or 80, help="default: %(default)s"
     )
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     try:
+        refuse_to_be_open(Access(settings), settings, arguments.host)
         listener = listen(arguments.host, arguments.port)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, listener))
@@ -53,7 +55,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     server = Server(gateway, Limits(body_bytes=settings.max_body_bytes))
     await server.start(listener, tls)
     await stop_signal()
-    gateway.draining = True
+    gateway.drain()
+    server.draining = True
+    # Whoever shares out the traffic learns that this gateway is not ready before it takes no more.
+    await asyncio.sleep(settings.drain_delay_s)
     await server.stop(_DRAIN_S)
     await gateway.stop()
 

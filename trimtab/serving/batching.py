@@ -26,7 +26,7 @@ from trimtab.predictions.outcomes import Outcomes
 from trimtab.predictions.schema import ID, TIME, log_schema, new_packed_ids, packed_id_texts
 from trimtab.serving.block import Block
 from trimtab.serving.protocol import Answers, RouteParser, Rows
-from trimtab.serving.routes import Route
+from trimtab.serving.routes import ModelLimits, Route
 from trimtab.serving.scorer import Scorer, ScorerRefusedError
 from trimtab.serving.tracing import batch_headers
 
@@ -125,21 +125,20 @@ class Lane:
     route : Route
     writer : LogWriter
         Shared by the lanes of a model.
-    max_rows : int
-        The most rows in one request.
-    max_queue_rows : int
-        Rows that may be unanswered; beyond, requests are refused with 429.
+    limits : ModelLimits
+        What its callers may cost. Requests beyond the rows that may be unanswered are refused with 429.
     observer : Observer
     """
 
-    def __init__(self, route: Route, writer: LogWriter, max_rows: int, max_queue_rows: int, observer: Observer) -> None:
+    def __init__(self, route: Route, writer: LogWriter, limits: ModelLimits, observer: Observer) -> None:
         self.route = route
+        self.limits = limits
         self.scorer = Scorer(route)
-        self.parser = RouteParser(route, max_rows)
+        self.parser = RouteParser(route, limits.max_rows)
         self.answers = Answers(route)
         self.unanswered_rows = 0
         self._writer = writer
-        self._max_queue_rows = max_queue_rows
+        self._max_queue_rows = limits.max_queue_rows
         self._observer = observer
         self._schema = log_schema((feature.name, feature.type) for feature in route.features)
         self._waiting: deque[_Waiting] = deque()

@@ -37,12 +37,16 @@ from trimtab.errors import (
 from trimtab.predictions.lookup import find_prediction
 from trimtab.predictions.outcomes import Outcome, Outcomes
 from trimtab.predictions.schema import from_microseconds
-from trimtab.serving.access import Access
+from trimtab.serving.access import Access, Caller
 from trimtab.serving.batching import Lane
 from trimtab.serving.metrics import Metrics
+from trimtab.serving.operations import Operations
 from trimtab.serving.protocol import Rows, decode, parse_time
+from trimtab.serving.protocol.columns import SCORER_DATATYPES
+from trimtab.serving.protocol.csv_rows import is_csv, parse_csv
 from trimtab.serving.routes import Route, check_route, is_model_name
 from trimtab.serving.switchboard import Switchboard
+from trimtab.serving.tokens import Scope
 from trimtab.serving.tracing import read_trace
 from trimtab.settings import Settings
 from trimtab.wire.http import Exchange, Headers, Request, error_body
@@ -60,6 +64,8 @@ _STATUS_HEADERS: dict[int, Headers] = {
     503: [(b"retry-after", b"1")],
 }
 _BINARY = b"application/octet-stream"
+_TAKEN_AS_JSON = (b"application/json", b"application/x-www-form-urlencoded")
+"""The second is what curl says of whatever it is told to send."""
 
 
 class OutcomeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -134,8 +140,8 @@ class Gateway:
         self._access = Access(settings)
         self._metrics = Metrics(self._version_of)
         self._switchboard = Switchboard(settings, self._metrics)
+        self._operations = Operations(settings, self._switchboard, self._access, self._metrics)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.draining = False
 
     def start(self) -> None:
         """Take up the routes that were kept.
@@ -146,6 +152,10 @@ class Gateway:
             If the file of routes is damaged.
         """
         self._switchboard.start()
+
+    def drain(self) -> None:
+        """Say from now on that no requests should be sent here; those that are will be answered."""
+        self._operations.draining = True
 
     async def stop(self) -> None:
         """Answer what is under way, then close scorers and logs."""
@@ -185,21 +195,34 @@ class Gateway:
         """Check a request and queue its rows, all at once: it is checked against the very route that answers it."""
         now_us = time.time_ns() // 1000
         try:
-            model = model or self._asked_model(request)
-            caller = self._access.check(request.header(b"authorization"), "predict", model, now_us, exchange.peer)
+            authorization = request.header(b"authorization")
+            caller = self._access.check(authorization, "predict", model, now_us, exchange.peer)
+            if model is None:
+                model = self._asked_model(request, caller)
+                caller = self._access.check(authorization, "predict", model, now_us, exchange.peer)
             lane = self._switchboard.lane(model)
+            if len(request.body) > lane.limits.max_body_bytes:
+                raise RequestError(
+                    413,
+                    f"the body is {len(request.body)} bytes; {model} takes at most {lane.limits.max_body_bytes}: "
+                    "send several requests",
+                )
             if is_invocation:
-                rows = lane.parser.invocation(request.body, now_us)
+                rows = _invocation(request, lane, now_us)
             else:
                 self._check_version(model, version)
                 rows = lane.parser.infer(request.body, request.header(HEADER_LENGTH), now_us)
             rows.caller = caller.on_record(request.header(b"x-trimtab-caller"))
             if not rows.request_id and (request_id := request.header(b"x-request-id")):
                 rows.request_id = request_id.decode("latin-1")
-            if traceparents := [value for key, value in request.headers if key == b"traceparent"]:
-                rows.trace = read_trace(traceparents, [value for key, value in request.headers if key == b"tracestate"])
+            if request.header(b"traceparent") is not None:
+                rows.trace = read_trace(request.all(b"traceparent"), request.all(b"tracestate"))
             lane.submit(rows, _Prediction(self, exchange, lane, rows, is_invocation))
         except RequestError as error:
+            if error.status == 400 and (encoding := request.header(b"content-encoding") or b"identity") != b"identity":
+                error = RequestError(
+                    415, f"the body is sent with content-encoding {encoding.decode('latin-1')!r}; send it as it is, without gzip or other"
+                )
             self.refuse(exchange, error, model or "")
 
     def _spawn(self, exchange: Exchange, answer: Coroutine[Any, Any, Answer]) -> None:
@@ -225,20 +248,31 @@ class Gateway:
             case "GET", ["v2", "health", "live"]:
                 return Answer(200, b'{"live":true}')
             case "GET", ["ping"] | ["v2", "health", "ready"]:
-                if self.draining:
-                    raise RequestError(503, "the gateway is shutting down")
+                await self._check_ready()
                 return Answer(200, b'{"ready":true}')
             case "GET", ["v2"]:
                 return _json({"name": "trimtab", "version": __version__, "extensions": ["outcomes", EXTENSION]})
             case "GET", ["v2", "models", model] | ["v2", "models", model, "versions", _]:
+                self._check(request, exchange, None, model)
                 self._check_version(model, *parts[4:5])
                 return await self._metadata(self._switchboard.lane(model))
             case "GET", ["v2", "models", model, "ready"] | ["v2", "models", model, "versions", _, "ready"]:
+                if self._switchboard.find(model) is None:
+                    # Whoever watches over models needs no token, and is told of no others.
+                    raise RequestError(404, f"there is no model {model!r}")
                 self._check_version(model, *parts[4:5])
                 return await self._ready(self._switchboard.lane(model))
+            case "GET", ["metrics"]:
+                return _page(await self._operations.metrics((request.header(b"accept") or b"").decode("latin-1")))
+            case "GET", ["openapi.json"]:
+                return _page(self._operations.openapi(self._check(request, exchange, None, None)))
+            case "GET", ["docs"]:
+                return _page(self._operations.docs(self._check(request, exchange, None, None)))
+            case "GET", ["version"]:
+                return _page(self._operations.version())
             case _, ["admin", "routes", *rest]:
-                self._check(request, exchange, "admin", None)
-                return await self._administer(method, rest, request.body)
+                caller = self._check(request, exchange, "admin", rest[0] if rest else None)
+                return await self._administer(method, rest, request.body, caller)
         raise RequestError(404, f"there is nothing at {method} {request.path}; {_ADDRESSES}")
 
     async def _outcomes(self, body: bytes, model: str) -> Answer:
@@ -251,10 +285,14 @@ class Gateway:
 
     async def _prediction(self, request: Request, exchange: Exchange, prediction_id: str) -> Answer:
         caller = self._check(request, exchange, "read", None)
-        model, record = await _off_loop(find_prediction, self._settings.predictions_dir, prediction_id)
+        try:
+            model, record = await _off_loop(find_prediction, self._settings.predictions_dir, prediction_id)
+        except RequestError as error:
+            if error.status == 404 and caller.models is not None:
+                raise _not_on_record(prediction_id) from error
+            raise
         if not caller.may_use(model):
-            # Said as of one that is not on record: a caller learns nothing of other models' predictions.
-            raise RequestError(404, f"no prediction {prediction_id!r} is on record")
+            raise _not_on_record(prediction_id)
         history = await _off_loop(Outcomes(self._settings.predictions_dir / model).history, prediction_id)
         outcome = history[-1]["value"] if history else None
         return _json({"model": model, "record": record, "outcome": outcome, "outcomes": history})
@@ -263,19 +301,28 @@ class Gateway:
         found = await _reachable(lane.scorer.metadata())
         route = lane.route
         outputs = [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in lane.answers.outputs]
+        # What is to be sent here, whatever the scorer takes.
+        inputs = [
+            {"name": feature.name, "datatype": SCORER_DATATYPES[feature.type], "shape": [-1]}
+            for feature in route.features
+        ]
         own = {"name": route.model, "versions": [route.version], "platform": found.get("platform", "")}
-        return _json({**found, **own, "outputs": outputs, "route": route})
+        return _json({**found, **own, "inputs": inputs, "outputs": outputs, "route": route})
+
+    async def _check_ready(self) -> None:
+        if reason := await self._operations.why_not_ready():
+            raise RequestError(503, reason)
 
     async def _ready(self, lane: Lane) -> Answer:
-        if self.draining:
-            raise RequestError(503, "the gateway is shutting down")
+        await self._check_ready()
         await _reachable(lane.scorer.check_ready())
         return _json({"name": lane.route.model, "ready": True})
 
-    async def _administer(self, method: str, rest: list[str], body: bytes) -> Answer:
+    async def _administer(self, method: str, rest: list[str], body: bytes, caller: Caller) -> Answer:
         match method, rest:
             case "GET", []:
-                return _json({"routes": self._switchboard.routes()})
+                routes = self._switchboard.routes()
+                return _json({"routes": {model: route for model, route in routes.items() if caller.may_use(model)}})
             case "PUT", [model]:
                 try:
                     route = msgspec.json.decode(body, type=Route)
@@ -289,7 +336,7 @@ class Gateway:
             405, f"{method} is not answered here; use GET /admin/routes, PUT or DELETE /admin/routes/{{m}}"
         )
 
-    def _check(self, request: Request, exchange: Exchange, scope: Any, model: str | None) -> Any:
+    def _check(self, request: Request, exchange: Exchange, scope: Scope | None, model: str | None) -> Caller:
         now_us = time.time_ns() // 1000
         return self._access.check(request.header(b"authorization"), scope, model, now_us, exchange.peer)
 
@@ -298,10 +345,10 @@ class Gateway:
         if version is not None and version != serving:
             raise RequestError(404, f"version {version!r} of {model!r} does not serve; version {serving!r} does")
 
-    def _asked_model(self, request: Request) -> str:
+    def _asked_model(self, request: Request, caller: Caller) -> str:
         if asked := parse_qs(request.query).get("model"):
             return str(asked[0])
-        models = sorted(self._switchboard.routes())
+        models = sorted(filter(caller.may_use, self._switchboard.routes()))
         if len(models) == 1:
             return models[0]
         raise RequestError(400, f"the request names no model; add ?model= with one of {models}")
@@ -311,8 +358,29 @@ class Gateway:
         return None if lane is None else lane.route.version
 
 
+def _not_on_record(prediction_id: str) -> RequestError:
+    """What a caller of some models is told of one that is not theirs, as of one that is not there at all."""
+    return RequestError(404, f"no prediction {prediction_id!r} of the models that this token is for is on record")
+
+
 def _json(value: Any) -> Answer:
     return Answer(200, _encode(value))
+
+
+def _invocation(request: Request, lane: Lane, now_us: int) -> Rows:
+    """The rows of a call of ``/invocations``, by its content type."""
+    content_type = request.header(b"content-type")
+    if is_csv(content_type):
+        return parse_csv(request.body, content_type or b"", lane.route, lane.limits.max_rows, now_us)
+    if content_type is not None and not content_type.lower().startswith(_TAKEN_AS_JSON):
+        raise RequestError(
+            415, f"the content type is {content_type.decode('latin-1')!r}; it must be application/json or text/csv"
+        )
+    return lane.parser.invocation(request.body, now_us)
+
+
+def _page(page: tuple[bytes, bytes]) -> Answer:
+    return Answer(200, *page)
 
 
 def _decode_outcomes(body: bytes) -> Iterable[OutcomeBody]:

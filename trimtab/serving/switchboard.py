@@ -112,5 +112,4 @@ class Switchboard:
             raise RequestError(503, f"{self._routes_file} cannot be written: {error}; no route was changed") from error
 
     def _new_lane(self, route: Route) -> Lane:
-        settings = self._settings
-        return Lane(route, self.writer(route.model), settings.max_rows, settings.max_queue_rows, self._observer)
+        return Lane(route, self.writer(route.model), route.limits.within(self._settings), self._observer)

@@ -8,7 +8,6 @@ Also the admin token, which trimtab's own flows move routes with: made on first 
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
 import secrets
@@ -135,8 +134,3 @@ def admin_token(file: Path) -> str:
     finally:
         aside.unlink()
     return file.read_text().strip()
-
-
-def bearer_is(header: bytes | None, token: str) -> bool:
-    """Whether an ``Authorization`` header carries this token; takes the same time for every wrong one."""
-    return header is not None and hmac.compare_digest(header, b"Bearer " + token.encode())
