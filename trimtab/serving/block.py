@@ -35,10 +35,17 @@ class Block:
     def __init__(self, route: Route, requests: Sequence[Rows]) -> None:
         self.n = sum(rows.n for rows in requests)
         self._features = route.features
-        self._columns = [_joined([rows.columns[i] for rows in requests]) for i in range(len(route.features))]
         self._numbers_at = [i for i, feature in enumerate(route.features) if feature.type == "number"]
         # Null is NaN, in memory as in the tensors.
-        self._numbers = np.array([self._columns[i] for i in self._numbers_at], np.float64)
+        if all(rows.matrix is not None for rows in requests):
+            values = list(chain.from_iterable(rows.matrix or () for rows in requests))
+            rows_first = np.array(values, np.float64).reshape(self.n, len(route.features))
+            self._numbers = np.ascontiguousarray(rows_first.T)
+            self._columns: list[Any] = list(self._numbers)
+        else:
+            every = [_columns(rows, len(route.features)) for rows in requests]
+            self._columns = [_joined([columns[i] for columns in every]) for i in range(len(route.features))]
+            self._numbers = np.array([self._columns[i] for i in self._numbers_at], np.float64)
 
     def arrow_columns(self) -> list[pa.Array]:
         """The columns of the log, in the order of the features."""
@@ -91,6 +98,10 @@ class Block:
         if isinstance(values, np.ndarray):
             values = [None if value != value else value for value in values.tolist()]
         return {"name": feature.name, "shape": [self.n], "datatype": SCORER_DATATYPES[feature.type], "data": values}
+
+
+def _columns(rows: Rows, width: int) -> list[Any]:
+    return rows.columns if rows.matrix is None else [rows.matrix[position::width] for position in range(width)]
 
 
 def _joined(parts: list[Any]) -> Any:

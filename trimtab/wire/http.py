@@ -82,6 +82,10 @@ class Request:
                 return value
         return None
 
+    def all(self, name: bytes) -> list[bytes]:
+        """Every header of that (lower-case) name, in their order."""
+        return [value for key, value in self.headers if key == name]
+
 
 Application = Callable[[Request, "Exchange"], None]
 """Must see to it that every exchange is answered once; what it raises is logged and answered with 500."""
@@ -127,6 +131,8 @@ class Server:
         self.buffered_bytes = 0
         self.date = b""
         self.draining = False
+        """Set: every answer ends its connection, so that callers go elsewhere; new ones are still taken."""
+        self.stopped = False
         self._listener: asyncio.Server | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._all_gone = asyncio.Event()
@@ -135,11 +141,13 @@ class Server:
         """Accept connections on a bound socket."""
         loop = asyncio.get_running_loop()
         self._on_tick()
-        self._listener = await loop.create_server(lambda: _Connection(self, loop), sock=listener, ssl=tls, backlog=_BACKLOG)
+        self._listener = await loop.create_server(
+            lambda: _Connection(self, loop), sock=listener, ssl=tls, backlog=_BACKLOG
+        )
 
     async def stop(self, timeout_s: float) -> None:
         """Accept no more; return once what is under way is answered, or after the timeout."""
-        self.draining = True
+        self.draining = self.stopped = True
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.connections):
@@ -182,18 +190,18 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._last = loop.time()
         self._size = 0
+        self.peer = ""
         self._begin()
-
-    @property
-    def peer(self) -> str:
-        found = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return f"{found[0]}:{found[1]}" if isinstance(found, tuple) else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
+        found = transport.get_extra_info("peername")
+        self.peer = f"{found[0]}:{found[1]}" if isinstance(found, tuple) else ""
         self._server.connections.add(self)
-        if len(self._server.connections) > self._server.limits.connections or self._server.draining:
+        if self._server.stopped:
+            self._refuse(503, "the server is shutting down")
+        elif len(self._server.connections) > self._server.limits.connections:
             self._refuse(503, f"there are {self._server.limits.connections} connections already: try again")
 
     def connection_lost(self, error: Exception | None) -> None:

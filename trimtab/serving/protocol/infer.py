@@ -68,7 +68,7 @@ def parse_infer(body: bytes, header_length: bytes | None, route: Route, max_rows
         for tensor in request.inputs:
             check_datatype(route, tensor.name, tensor.datatype, tensor.data)
     times = event_times(request.parameters.get("event_time"), n, now_us)
-    return Rows(columns, n, times, request.id, asked=asked_outputs(request.outputs, request.parameters, route))
+    return Rows(columns, n, times, None, request.id, asked=asked_outputs(request.outputs, request.parameters, route))
 
 
 def asked_outputs(outputs: list[AskedOutput], parameters: dict[str, Any], route: Route) -> Asked:

@@ -26,7 +26,8 @@ _ELEMENTS: dict[str, Any] = {
     "category": str,
     "boolean": bool,
 }
-_Form = tuple[msgspec.json.Decoder[Any], Callable[[Any], tuple[list[Any], int] | None]]
+_Form = tuple[msgspec.json.Decoder[Any], Callable[[Any], tuple[list[Any], int] | None], bool]
+"""A decoder; what takes the values and the number of rows from what it gives; whether they are a matrix."""
 
 
 class RouteParser:
@@ -58,7 +59,7 @@ class RouteParser:
         """
         if header_length is None:
             forms = self._infer_forms
-            for place, (decoder, columns_of) in enumerate(forms):
+            for place, (decoder, values_of, is_matrix) in enumerate(forms):
                 try:
                     request = decoder.decode(body)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -66,12 +67,14 @@ class RouteParser:
                 if place:
                     # Callers keep to one form: the one that fits is tried first from now on.
                     forms.insert(0, forms.pop(place))
-                found = columns_of(request)
+                found = values_of(request)
                 if found is None or request.outputs or "binary_data_output" in request.parameters:
                     break
-                columns, n = found
+                values, n = found
                 times = event_times(request.parameters.get("event_time"), n, now_us)
-                return Rows(columns, n, times, request.id)
+                if is_matrix:
+                    return Rows([], n, times, values, request.id)
+                return Rows(values, n, times, None, request.id)
         return parse_infer(body, header_length, self._route, self._max_rows, now_us)
 
     def invocation(self, body: bytes, now_us: int) -> Rows:
@@ -98,7 +101,7 @@ class RouteParser:
         inputs: Any = tuple.__class_getitem__(tuple(_tensor_type(feature) for feature in self._route.features))
         decoder = msgspec.json.Decoder(_request_type(inputs))
 
-        def columns_of(request: Any) -> tuple[list[Any], int] | None:
+        def values_of(request: Any) -> tuple[list[Any], int] | None:
             columns = [tensor.data for tensor in request.inputs]
             n = len(columns[0])
             if not 0 < n <= self._max_rows:
@@ -109,7 +112,7 @@ class RouteParser:
                     return None
             return columns, n
 
-        return decoder, columns_of
+        return decoder, values_of, False
 
     def _matrix(self, nested: bool) -> _Form:
         """All features as one tensor of shape [rows, features]."""
@@ -122,7 +125,7 @@ class RouteParser:
         )
         decoder = msgspec.json.Decoder(_request_type(tuple.__class_getitem__(tensor)))
 
-        def columns_of(request: Any) -> tuple[list[Any], int] | None:
+        def values_of(request: Any) -> tuple[list[Any], int] | None:
             (tensor,) = request.inputs
             n, given = tensor.shape
             values = tensor.data
@@ -134,11 +137,9 @@ class RouteParser:
                 values = values[0] if n == 1 else list(chain.from_iterable(values))
             if len(values) != n * width:
                 return None
-            if n == 1:
-                return [[value] for value in values], 1
-            return [values[position::width] for position in range(width)], n
+            return values, n
 
-        return decoder, columns_of
+        return decoder, values_of, True
 
     def _data_frame(self) -> msgspec.json.Decoder[Any]:
         row: Any = tuple.__class_getitem__(tuple(_element(feature) for feature in self._route.features))
