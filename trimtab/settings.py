@@ -120,6 +120,7 @@ class Settings:
     max_body_bytes: int = _setting(8 * 1024 * 1024, "largest request body that the gateway reads")
     max_rows: int = _setting(10_000, "largest number of rows in one request")
     max_queue_rows: int = _setting(20_000, "rows waiting for a scorer before the gateway answers 429")
+    max_reads: int = _setting(16, "calls that read predictions, under way, before the gateway answers 429")
     log_format: str = _setting("text", "what the gateway's log lines are: text, or json (an object a line)")
     log_requests: bool = _setting(
         False, "true: the gateway logs a line a request, and what errors say of requests; else nothing of either"

@@ -129,8 +129,9 @@ def test_a_listing_is_what_a_filter_over_all_rows_gives(steps, queries, shuffled
         for query in queries:
             found = [row for page in pages(folder, query, seal, max_examined=max_examined) for row in page]
             inside = naive(expected, query)
-            assert [row["prediction_id"] for row in found] == [id_text(row["prediction_id"]) for row in inside]
-            for row, original in zip(found, inside, strict=True):
-                assert {**original, "prediction_id": id_text(original["prediction_id"])}.items() <= row.items()
+            assert [row["prediction_id"] for _, row in found] == [id_text(row["prediction_id"]) for row in inside]
+            for (model, row), original in zip(found, inside, strict=True):
+                expected_row = {**original, "prediction_id": id_text(original["prediction_id"])}
+                assert expected_row.items() <= {"model": model, **row}.items()
         for log in logs.values():
             log.close()

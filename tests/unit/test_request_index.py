@@ -45,7 +45,7 @@ def log(tmp_path, monkeypatch):
 def found(log, request_id):
     page = list_predictions(log.folder.parent, Query(request_id=request_id, newest_first=False))
     assert page.next_after is None
-    return [row["prediction_id"] for row in page.predictions]
+    return [row["prediction_id"] for _, row in page.predictions]
 
 
 def test_each_row_group_that_holds_a_request_is_named_and_no_other(log):

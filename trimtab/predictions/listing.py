@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from trimtab.errors import PredictionLogError
 from trimtab.predictions.log import PredictionLog
+from trimtab.predictions.lookup import log_names
 from trimtab.predictions.query import Query
 from trimtab.predictions.request_index import RequestIndexes, hash_text
 from trimtab.predictions.schema import id_text
@@ -42,21 +43,25 @@ class Page:
 
     Parameters
     ----------
-    predictions : list of dict
-        In the order asked for: ``model`` and the record, as :meth:`PredictionLog.get` gives it. May be fewer than the
-        limit, or none, although more follow: then so much was examined that the rest is left to the next page.
+    predictions : list of tuple
+        Model and record, as :meth:`PredictionLog.get` gives it, in the order asked for. May be fewer than the limit, or
+        none, although more follow: then so much was examined that the rest is left to the next page.
     next_after : str, optional
         What to ask for ``after`` for the next page; None when nothing remains.
     """
 
-    predictions: list[dict[str, Any]]
+    predictions: list[tuple[str, dict[str, Any]]]
     next_after: str | None
 
 
 def list_predictions(
-    predictions_dir: Path, query: Query, settings: Settings | None = None, max_examined: int = MAX_EXAMINED
+    predictions_dir: Path,
+    query: Query,
+    models: Collection[str] | None = None,
+    settings: Settings | None = None,
+    max_examined: int = MAX_EXAMINED,
 ) -> Page:
-    """One page of the predictions that a query asks for, over all models or one.
+    """One page of the predictions that a query asks for, over all models or some.
 
     Each page sees the logs as they are at that moment: sealing between two pages loses and doubles nothing.
 
@@ -65,6 +70,8 @@ def list_predictions(
     predictions_dir
         The folder of the logs, one folder a model. A model without predictions has an empty page.
     query
+    models
+        Only these, whatever the query says; all by default.
     settings
         How S3 is reached; by default as this process's environment says.
     max_examined
@@ -75,20 +82,25 @@ def list_predictions(
     PredictionLogError
         If a file is damaged or gone.
     """
+    # Only names that are there: a model's name never leads out of the folder.
+    logs = [
+        PredictionLog(predictions_dir / name, settings)
+        for name in log_names(predictions_dir)
+        if query.model in (None, name) and (models is None or name in models)
+    ]
     for _ in range(_RETRIES):
         # Retention may take a segment while it is read here; one that is gone otherwise stays so.
         with suppress(PredictionLogError):
-            return _page(predictions_dir, query, settings, max_examined)
-    return _page(predictions_dir, query, settings, max_examined)
+            return _page(logs, query, max_examined)
+    return _page(logs, query, max_examined)
 
 
-def _page(predictions_dir: Path, query: Query, settings: Settings | None, max_examined: int) -> Page:
-    models = sorted(f.name for f in predictions_dir.glob("*") if f.is_dir()) if query.model is None else [query.model]
-    share = max_examined // max(len(models), 1)
+def _page(logs: list[PredictionLog], query: Query, max_examined: int) -> Page:
+    share = max_examined // max(len(logs), 1)
     found: list[_Match] = []
     settled = _INFINITE
-    for model in models:
-        some, until = _visit(PredictionLog(predictions_dir / model, settings), model, query, share, settled)
+    for log in logs:
+        some, until = _visit(log, query, share, settled)
         found += some
         settled = min(settled, until)
     certain = sorted((match for match in found if match.key < settled), key=lambda match: match.key)
@@ -130,7 +142,7 @@ class _Visit:
     cost: int = 0
 
 
-def _visit(log: PredictionLog, model: str, query: Query, budget: int, enough: int) -> tuple[list[_Match], int]:
+def _visit(log: PredictionLog, query: Query, budget: int, enough: int) -> tuple[list[_Match], int]:
     """The log's rows that are asked for and have keys below the second value: all of those, no others.
 
     Ends when that is ``enough``, there are ``query.limit`` of them, or rows beyond the budget were examined (but never
@@ -138,7 +150,7 @@ def _visit(log: PredictionLog, model: str, query: Query, budget: int, enough: in
     """
     with log.snapshot() as snapshot:
         hashed = None if query.request_id is None else hash_text(query.request_id)
-        visit = _Visit(model, query, query.bounds(), snapshot, RequestIndexes(log.folder), hashed)
+        visit = _Visit(log.folder.name, query, query.bounds(), snapshot, RequestIndexes(log.folder), hashed)
         return _walk(visit, budget, enough)
 
 
@@ -296,9 +308,9 @@ def _before(prediction_id: bytes) -> bytes:
     return (int.from_bytes(prediction_id) - 1).to_bytes(16)
 
 
-def _records(matches: list[_Match]) -> list[dict[str, Any]]:
-    """The matches' records; each row group is read once."""
-    records: dict[int, dict[str, Any]] = {}
+def _records(matches: list[_Match]) -> list[tuple[str, dict[str, Any]]]:
+    """Model and record of each match; each row group is read once."""
+    records: dict[int, tuple[str, dict[str, Any]]] = {}
     by_source: dict[Any, list[_Match]] = {}
     for match in matches:
         place = match.source if isinstance(match.source, tuple) else id(match.source)
@@ -312,5 +324,5 @@ def _records(matches: list[_Match]) -> list[dict[str, Any]]:
         else:
             rows = source
         for match, record in zip(some, rows.take(pa.array([match.row for match in some])).to_pylist(), strict=True):
-            records[match.key] = {"model": match.model, **record, "prediction_id": id_text(record["prediction_id"])}
+            records[match.key] = (match.model, {**record, "prediction_id": id_text(record["prediction_id"])})
     return [records[match.key] for match in matches]

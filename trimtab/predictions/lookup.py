@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from trimtab.errors import UnknownPredictionError
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.schema import id_bytes
+from trimtab.settings import Settings
 
 
-def find_prediction(predictions_dir: Path, prediction_id: str) -> tuple[str, dict[str, Any]]:
+def log_names(predictions_dir: Path) -> list[str]:
+    """The models that have a log, in order."""
+    try:
+        return sorted(entry.name for entry in os.scandir(predictions_dir) if entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def find_prediction(
+    predictions_dir: Path,
+    prediction_id: str,
+    models: Collection[str] | None = None,
+    settings: Settings | None = None,
+) -> tuple[str, dict[str, Any]]:
     """The model and the record of a prediction.
+
+    Parameters
+    ----------
+    predictions_dir
+        The folder of the logs, one folder a model.
+    prediction_id
+        A UUID.
+    models
+        Only the logs of these; all by default.
+    settings
+        How S3 is reached; by default as this process's environment says.
 
     Returns
     -------
@@ -24,13 +51,13 @@ def find_prediction(predictions_dir: Path, prediction_id: str) -> tuple[str, dic
         If no model's log has it.
     """
     id_bytes(prediction_id)
-    models = sorted(folder.name for folder in predictions_dir.glob("*") if folder.is_dir())
-    for model in models:
+    names = [name for name in log_names(predictions_dir) if models is None or name in models]
+    for model in names:
         try:
-            return model, PredictionLog(predictions_dir / model).get(prediction_id)
+            return model, PredictionLog(predictions_dir / model, settings).get(prediction_id)
         except UnknownPredictionError:
             continue
     raise UnknownPredictionError(
-        f"no prediction {prediction_id!r} is on record; searched the logs of {', '.join(models) or 'no model'} "
+        f"no prediction {prediction_id!r} is on record; searched the logs of {', '.join(names) or 'no model'} "
         f"in {predictions_dir}"
     )
