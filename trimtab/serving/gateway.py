@@ -7,6 +7,7 @@
 ``GET /predictions/{id}``                                  a prediction's record and outcomes
 ``GET /v2``, ``/v2/health/live``, ``/v2/health/ready``     the server; also ``/ping``
 ``GET /v2/models/{m}[/versions/{v}]``, ``.../ready``       what serves, and whether it does
+``GET /metrics``, ``/openapi.json``, ``/docs``             ``operations.py``
 ``GET /admin/routes``, ``PUT|DELETE /admin/routes/{m}``    routes
 =========================================================  =====================================================
 
@@ -39,11 +40,12 @@ from trimtab.predictions.outcomes import Outcome, Outcomes
 from trimtab.predictions.schema import from_microseconds
 from trimtab.serving.access import Access, Caller
 from trimtab.serving.batching import Lane
+from trimtab.serving.content import explain, parse_invocation
+from trimtab.serving.logs import log_request
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.operations import Operations
 from trimtab.serving.protocol import Rows, decode, parse_time
 from trimtab.serving.protocol.columns import SCORER_DATATYPES
-from trimtab.serving.protocol.csv_rows import is_csv, parse_csv
 from trimtab.serving.routes import Route, check_route, is_model_name
 from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import Scope
@@ -64,8 +66,6 @@ _STATUS_HEADERS: dict[int, Headers] = {
     503: [(b"retry-after", b"1")],
 }
 _BINARY = b"application/octet-stream"
-_TAKEN_AS_JSON = (b"application/json", b"application/x-www-form-urlencoded")
-"""The second is what curl says of whatever it is told to send."""
 
 
 class OutcomeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -111,6 +111,8 @@ class _Prediction:
     def answer(self, ids: list[str], scores: list[float]) -> None:
         """Answer with what is logged."""
         answers, rows = self._lane.answers, self._rows
+        if self._gateway.logs_requests:
+            self._log(ids[0])
         headers: Headers = () if rows.trace is None else ((b"traceparent", rows.trace.traceparent),)
         if self._is_invocation:
             self._exchange.answer(200, answers.invocation(ids, scores), headers=headers)
@@ -125,6 +127,15 @@ class _Prediction:
         """Answer that there is no prediction, and why."""
         self._gateway.refuse(self._exchange, error, self._lane.route.model)
 
+    def _log(self, prediction_id: str) -> None:
+        rows, route = self._rows, self._lane.route
+        duration_ms = 1000 * (asyncio.get_running_loop().time() - self.received_at)
+        trace_id = "" if rows.trace is None else rows.trace.trace_id.decode()
+        log_request(
+            *(route.model, route.version, 200, duration_ms, rows.n),
+            *(rows.caller, rows.request_id, prediction_id, trace_id),
+        )
+
 
 class Gateway:
     """The application; its state is the switchboard. One event loop, one process.
@@ -137,6 +148,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.logs_requests = settings.log_requests
         self._access = Access(settings)
         self._metrics = Metrics(self._version_of)
         self._switchboard = Switchboard(settings, self._metrics)
@@ -187,6 +199,11 @@ class Gateway:
             status, body = 500, error_body("internal error; the log has the details")
         if model is not None:
             self._metrics.refused(model, status)
+            if self.logs_requests:
+                request = exchange.request
+                duration_ms = 1000 * (asyncio.get_running_loop().time() - request.received_at)
+                request_id = (request.header(b"x-request-id") or b"").decode("latin-1")
+                log_request(model, self._version_of(model) or "", status, duration_ms, 0, request_id=request_id)
         exchange.answer(status, body, headers=_STATUS_HEADERS.get(status, ()))
 
     def _predict(
@@ -208,7 +225,7 @@ class Gateway:
                     "send several requests",
                 )
             if is_invocation:
-                rows = _invocation(request, lane, now_us)
+                rows = parse_invocation(request, lane, now_us)
             else:
                 self._check_version(model, version)
                 rows = lane.parser.infer(request.body, request.header(HEADER_LENGTH), now_us)
@@ -219,11 +236,7 @@ class Gateway:
                 rows.trace = read_trace(request.all(b"traceparent"), request.all(b"tracestate"))
             lane.submit(rows, _Prediction(self, exchange, lane, rows, is_invocation))
         except RequestError as error:
-            if error.status == 400 and (encoding := request.header(b"content-encoding") or b"identity") != b"identity":
-                error = RequestError(
-                    415, f"the body is sent with content-encoding {encoding.decode('latin-1')!r}; send it as it is, without gzip or other"
-                )
-            self.refuse(exchange, error, model or "")
+            self.refuse(exchange, explain(error, request), model or "")
 
     def _spawn(self, exchange: Exchange, answer: Coroutine[Any, Any, Answer]) -> None:
         async def work() -> None:
@@ -365,18 +378,6 @@ def _not_on_record(prediction_id: str) -> RequestError:
 
 def _json(value: Any) -> Answer:
     return Answer(200, _encode(value))
-
-
-def _invocation(request: Request, lane: Lane, now_us: int) -> Rows:
-    """The rows of a call of ``/invocations``, by its content type."""
-    content_type = request.header(b"content-type")
-    if is_csv(content_type):
-        return parse_csv(request.body, content_type or b"", lane.route, lane.limits.max_rows, now_us)
-    if content_type is not None and not content_type.lower().startswith(_TAKEN_AS_JSON):
-        raise RequestError(
-            415, f"the content type is {content_type.decode('latin-1')!r}; it must be application/json or text/csv"
-        )
-    return lane.parser.invocation(request.body, now_us)
 
 
 def _page(page: tuple[bytes, bytes]) -> Answer:
