@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
+import duckdb
 import pytest
 
 from tests.prediction_rows import LATER, T0, make_rows
 from trimtab.errors import OutcomeConflictError, PredictionLogError, UnknownPredictionError
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, Receipt, new_prediction_ids, read_window
 from trimtab.predictions.schema import id_text
+from trimtab.predictions.window import register_window
 
 HOUR = timedelta(hours=1)
 
@@ -105,3 +107,30 @@ def test_outcomes_that_are_no_database_are_named(outcomes, ids):
     for use in (lambda: outcomes.add([Outcome(ids[0], 1.0, T0)]), lambda: outcomes.table(LATER)):
         with pytest.raises(PredictionLogError, match=r"outcomes\.sqlite cannot be used"):
             use()
+
+
+def test_a_window_says_which_rows_are_mature(tmp_path, outcomes, ids):
+    """A row is mature from the very moment on at which its time and the maturity have passed."""
+    outcomes.add([Outcome(ids[0], 1.0, T0)])
+    as_of = T0 + HOUR + timedelta(seconds=2)
+    table = read_window(tmp_path, T0, LATER, as_of, ["score"], maturity=HOUR)
+    assert table.column_names == ["score", "outcome", "observed_at", "mature"]
+    assert table["mature"].to_pylist() == [True] * 3 + [False] * 7
+    assert read_window(tmp_path, T0, T0, as_of, ["score"], maturity=HOUR)["mature"].to_pylist() == []
+
+
+def test_one_query_in_duckdb_gives_the_window(tmp_path, outcomes, ids):
+    outcomes.add([Outcome(key, float(i), T0 + i * HOUR) for i, key in enumerate(ids[1:])])
+    outcomes.add([Outcome(ids[1], 9.0, T0 + HOUR, correction=True), Outcome(ids[2], 9.0, LATER, correction=True)])
+    as_of = T0 + HOUR + timedelta(seconds=2)
+    window = read_window(tmp_path, T0, LATER, as_of, maturity=HOUR)
+    with duckdb.connect() as connection:
+        connection.register("loan", PredictionLog(tmp_path).read(T0, LATER))
+        for _ in range(2):
+            register_window(connection, "loan", outcomes, as_of, HOUR)
+        found = connection.sql("SELECT * FROM predictions_with_outcomes ORDER BY prediction_id").to_arrow_table()
+        assert found.column_names == window.column_names
+        # DuckDB says times in the machine's timezone.
+        assert found.cast(window.schema).to_pylist() == window.to_pylist()
+        rate = "SELECT count(*), avg(outcome) FROM predictions_with_outcomes WHERE mature AND outcome IS NOT NULL"
+        assert connection.sql(rate).fetchall() == [(2, 5.0)]
