@@ -17,8 +17,12 @@ class Scorer:
     def __init__(self, offset: float, delay_s: float) -> None:
         self.offset, self.delay_s, self.calls = offset, delay_s, 0
         self.tasks = set()
+        self.trace = ""
 
     def __call__(self, request, exchange):
+        if request.path.endswith("/infer"):
+            self.trace = b"|".join(request.all(b"traceparent") + request.all(b"tracestate")).decode()
+
         async def work():
             status, answer = await self.answer(request.path, request.body)
             exchange.answer(status, msgspec.json.encode(answer))
@@ -29,7 +33,8 @@ class Scorer:
 
     async def answer(self, path, body):
         if not path.endswith("/infer"):
-            return 200, {"platform": "test", "artifact_digest": f"digest-{self.offset:g}", "calls": self.calls}
+            digest = f"digest-{self.offset:g}"
+            return 200, {"platform": "test", "artifact_digest": digest, "calls": self.calls, "trace": self.trace}
         inputs = {tensor["name"]: tensor["data"] for tensor in msgspec.json.decode(body)["inputs"]}
         self.calls += 1
         await asyncio.sleep(self.delay_s)
