@@ -18,6 +18,7 @@ import msgspec
 
 from trimtab.serving.client import GatewayClient
 from trimtab.serving.routes import Route, RouteFeature
+from trimtab.serving.tls import client_tls
 from trimtab.settings import Settings
 
 FEATURES = (
@@ -65,7 +66,7 @@ class Stack:
     def __post_init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if 'TRIMTAB_TLS_CERT' in self.extra else 'http'}://127.0.0.1:{self.port}"
         self.settings = Settings.from_env(
             {"TRIMTAB_HOME": str(self.home), "TRIMTAB_GATEWAY_URL": self.url, **self.extra}
         )
@@ -90,7 +91,7 @@ class Stack:
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/ping").status_code == 200
+            return httpx.get(f"{self.url}/ping", verify=client_tls(self.settings)).status_code == 200
         except httpx.TransportError:
             return False
 

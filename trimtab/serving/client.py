@@ -154,7 +154,7 @@ class GatewayClient:
         except httpx.TransportError as error:
             raise ServiceUnavailableError(
                 f"the gateway at {self._settings.gateway_url} does not answer {method} {path}: "
-                f"{error or type(error).__name__}; {_remedy(error)}"
+                f"{error or type(error).__name__}; {_remedy(error, self._settings)}"
             ) from error
         if response.is_success:
             answer: dict[str, Any] = msgspec.json.decode(response.content)
@@ -162,12 +162,14 @@ class GatewayClient:
         raise _refusal(response, path)
 
 
-def _remedy(error: httpx.TransportError) -> str:
-    said = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in said:
+def _remedy(error: httpx.TransportError, settings: Settings) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "set TRIMTAB_TLS_CA to the authority that signed its certificate"
-    if "CERTIFICATE_REQUIRED" in said or "HANDSHAKE_FAILURE" in said:
-        return "it asks for a certificate: set TRIMTAB_TLS_CLIENT_CERT and TRIMTAB_TLS_CLIENT_KEY"
+    # A server that is not shown the certificate it asks for hangs up, with or without a word, after the handshake.
+    hung_up = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError))
+    if hung_up and settings.gateway_url.startswith("https:"):
+        held = "another certificate than" if settings.tls_client_cert else "a certificate:"
+        return f"it may ask for {held} TRIMTAB_TLS_CLIENT_CERT (and TRIMTAB_TLS_CLIENT_KEY)"
     return "is `trimtab up` running?"
 
 
