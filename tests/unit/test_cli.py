@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -9,16 +10,19 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from deployments.apply import prefect_client
 from tests.chain import home_with_predictions, release_twice
+from tests.prediction_rows import T0, make_rows
 from trimtab.checks import check_models, check_services
 from trimtab.cli.runs import _run_of, _tell
 from trimtab.errors import ServiceUnavailableError
 from trimtab.ledger import Ledger
+from trimtab.predictions import PredictionLog
 from trimtab.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +93,11 @@ def test_what_goes_wrong_is_one_line_on_stderr(tmp_path: Path, arguments: tuple[
         ("retrain", "loan", "--as-of", "yesterday"),
         ("ledger", "list", "--kind", "nothing"),
         ("ledger", "list", "--limit", "0"),
+        ("predictions", "show"),
+        ("predictions", "show", "abc", "--request-id", "a"),
+        ("predictions", "list", "--from", "yesterday"),
+        ("predictions", "list", "--from", "2024-01-02", "--to", "2024-01-01"),
+        ("predictions", "list", "--format", "xml"),
         ("fly",),
     ],
 )
@@ -274,3 +283,36 @@ def test_a_slow_service_is_not_called_a_missing_one(tmp_path: Path, monkeypatch:
         ):
             pass
         assert "is there, but has not answered within" in check_services(settings)[0].detail
+
+
+def test_predictions_are_listed_by_what_is_known_of_them(tmp_path: Path) -> None:
+    """As a table, as JSON a line and as CSV; a page says where the next begins; a request has all its predictions."""
+    rows = {"request_id": ["a", "b", "a", None], "caller": ["web", "web", "branch", None]}
+    log = PredictionLog(tmp_path / "predictions" / "loan")
+    log.append(make_rows(4, **rows))
+    log.seal()
+    log.append(make_rows(1, at=T0 + timedelta(days=1), request_id=["a"], features=(("size", "number"),)))
+    log.close()
+    table = trimtab(tmp_path, "predictions", "list", "--caller", "web")
+    assert table.returncode == 0, table.stderr
+    assert [line.split()[-1] for line in table.stdout.splitlines()] == ["request_id", "b", "a"]
+    listed = trimtab(tmp_path, "predictions", "list", "--limit", "2", "--format", "json", "--order", "oldest")
+    lines = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [line["record"]["request_id"] for line in lines] == ["a", "b"]
+    assert lines[0]["model"] == "loan"
+    assert lines[0]["record"]["income"] == 1.5
+    cursor = lines[-1]["record"]["prediction_id"]
+    assert listed.stderr == f"(there are more: --after {cursor})\n"
+    arguments = ("--order", "oldest", "--after", cursor, "--model", "loan", "--format", "csv", "--to", "2024-01-03")
+    table = list(csv.DictReader(trimtab(tmp_path, "predictions", "list", *arguments).stdout.splitlines()))
+    assert [(row["request_id"], row["age"], row["size"]) for row in table] == [
+        ("a", "30", ""),
+        ("", "30", ""),
+        ("a", "", "1.5"),
+    ]
+    assert trimtab(tmp_path, "predictions", "list", "--from", "2024-01-02", "--version", "2").stdout.count("\n") == 1
+    shown = trimtab(tmp_path, "predictions", "show", "--request-id", "a")
+    assert shown.stdout.count("prediction_id") == 3
+    nothing = trimtab(tmp_path, "predictions", "show", "--request-id", "none")
+    assert nothing.returncode == 1
+    assert "no prediction of a request 'none' is on record" in nothing.stderr

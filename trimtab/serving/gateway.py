@@ -5,6 +5,7 @@
 ``POST /models/{m}/invocations``, ``/invocations?model=``  predict (MLflow, SageMaker)
 ``POST /v2/models/{m}/outcomes``                           state what came true
 ``GET /predictions/{id}``                                  a prediction's record and outcomes
+``GET /predictions?model=&from=&to=&...``                  a page of them (``reading.py``)
 ``GET /v2``, ``/v2/health/live``, ``/v2/health/ready``     the server; also ``/ping``
 ``GET /v2/models/{m}[/versions/{v}]``, ``.../ready``       what serves, and whether it does
 ``GET /metrics``, ``/openapi.json``, ``/docs``             ``operations.py``
@@ -35,8 +36,7 @@ from trimtab.errors import (
     ServiceUnavailableError,
     UnknownPredictionError,
 )
-from trimtab.predictions.lookup import find_prediction
-from trimtab.predictions.outcomes import Outcome, Outcomes
+from trimtab.predictions.outcomes import Outcome
 from trimtab.predictions.schema import from_microseconds
 from trimtab.serving.access import Access, Caller
 from trimtab.serving.batching import Lane
@@ -46,6 +46,7 @@ from trimtab.serving.metrics import Metrics
 from trimtab.serving.operations import Operations
 from trimtab.serving.protocol import Rows, decode, parse_time
 from trimtab.serving.protocol.columns import SCORER_DATATYPES
+from trimtab.serving.reading import Reader, parse_query
 from trimtab.serving.routes import Route, check_route, is_model_name
 from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import Scope
@@ -58,7 +59,7 @@ _encode = msgspec.json.Encoder().encode
 _logger = logging.getLogger(__name__)
 _ADDRESSES = (
     "predict at POST /v2/models/{model}/infer, outcomes at POST /v2/models/{model}/outcomes, read a prediction at "
-    "GET /predictions/{id}; docs/gateway.md lists all addresses"
+    "GET /predictions/{id}, many at GET /predictions; docs/gateway.md lists all addresses"
 )
 _STATUS_HEADERS: dict[int, Headers] = {
     401: [(b"www-authenticate", b"Bearer")],
@@ -152,6 +153,7 @@ class Gateway:
         self._access = Access(settings)
         self._metrics = Metrics(self._version_of)
         self._switchboard = Switchboard(settings, self._metrics)
+        self._reader = Reader(settings)
         self._operations = Operations(settings, self._switchboard, self._access, self._metrics)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -174,6 +176,7 @@ class Gateway:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._switchboard.stop()
+        self._reader.close()
 
     def __call__(self, request: Request, exchange: Exchange) -> None:
         """Answer a request, at once or later."""
@@ -256,6 +259,8 @@ class Gateway:
             case "POST", ["v2", "models", model, "outcomes"]:
                 self._check(request, exchange, "outcomes", model)
                 return await self._outcomes(request.body, model)
+            case "GET", ["predictions"]:
+                return await self._predictions(request, exchange)
             case "GET", ["predictions", prediction_id]:
                 return await self._prediction(request, exchange, prediction_id)
             case "GET", ["v2", "health", "live"]:
@@ -296,19 +301,16 @@ class Gateway:
         outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
         return _json(await _off_loop(self._switchboard.writer(model).outcomes.add, outcomes))
 
+    async def _predictions(self, request: Request, exchange: Exchange) -> Answer:
+        caller = self._check(request, exchange, "read", None)
+        query = parse_query(request.query)
+        if query.model is not None:
+            self._check(request, exchange, "read", query.model)
+        return Answer(200, await self._reader.predictions(query, caller.models))
+
     async def _prediction(self, request: Request, exchange: Exchange, prediction_id: str) -> Answer:
         caller = self._check(request, exchange, "read", None)
-        try:
-            model, record = await _off_loop(find_prediction, self._settings.predictions_dir, prediction_id)
-        except RequestError as error:
-            if error.status == 404 and caller.models is not None:
-                raise _not_on_record(prediction_id) from error
-            raise
-        if not caller.may_use(model):
-            raise _not_on_record(prediction_id)
-        history = await _off_loop(Outcomes(self._settings.predictions_dir / model).history, prediction_id)
-        outcome = history[-1]["value"] if history else None
-        return _json({"model": model, "record": record, "outcome": outcome, "outcomes": history})
+        return Answer(200, await self._reader.prediction(prediction_id, caller.models))
 
     async def _metadata(self, lane: Lane) -> Answer:
         found = await _reachable(lane.scorer.metadata())
@@ -369,11 +371,6 @@ class Gateway:
     def _version_of(self, model: str) -> str | None:
         lane = self._switchboard.find(model)
         return None if lane is None else lane.route.version
-
-
-def _not_on_record(prediction_id: str) -> RequestError:
-    """What a caller of some models is told of one that is not theirs, as of one that is not there at all."""
-    return RequestError(404, f"no prediction {prediction_id!r} of the models that this token is for is on record")
 
 
 def _json(value: Any) -> Answer:
