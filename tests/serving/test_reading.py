@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from tests.serving.stack import infer_body
+from trimtab.errors import RequestError
 
 
 @pytest.fixture
@@ -39,3 +40,8 @@ def test_predictions_are_listed_by_caller_request_and_time_page_by_page(served):
         assert refused.json() == {"error": "limit is 'many'; it must be a whole number from 1 to 1000"}
         assert http.get(f"/predictions/{ids[0]}").json()["record"]["request_id"] == "order-0"
         assert http.get("/predictions/17").status_code == 404
+        with served.client() as client:
+            page = client.predictions(**{"caller": "branch", "to": "2024-01-02T00:00:00+00:00"})
+            assert [each["record"]["prediction_id"] for each in page["predictions"]] == ids[:1]
+            with pytest.raises(RequestError, match="there is no parameter 'shoe'"):
+                client.predictions(shoe="1")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
@@ -137,6 +138,22 @@ class GatewayClient:
             If no model's log has it.
         """
         return self._call("GET", f"/predictions/{prediction_id}")
+
+    def predictions(self, **asked: str | int) -> dict[str, Any]:
+        """A page of predictions: ``predictions`` (``model`` and ``record`` of each), and ``next``, None at the end.
+
+        Parameters
+        ----------
+        asked
+            As docs/gateway.md lists them: ``model``, ``request_id``, ``limit``, ``after``, ...; ``from`` and ``to`` as
+            ``**{"from": ...}``.
+
+        Raises
+        ------
+        RequestError
+            If a parameter is wrong.
+        """
+        return self._call("GET", f"/predictions?{urlencode(asked)}")
 
     def _admin(self, method: str, path: str, content: bytes | None = None) -> dict[str, Any]:
         token = self._token or self._own_admin_token() or self._settings.gateway_token
