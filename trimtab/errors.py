@@ -18,6 +18,7 @@
     │   └── LedgerUnavailableError its database does not answer
     ├── PredictionLogError         the log cannot be written or read
     │   ├── UnknownPredictionError no prediction of that id
+    │   │   └── PrunedPredictionError  it was deleted under its model's retention
     │   ├── OutcomeConflictError   a second, different outcome that is not marked as a correction
     │   └── OutcomeFileError       a file of outcomes that cannot be read at all
     ├── RequestError               a request that the gateway refuses, with its HTTP status
@@ -105,6 +106,10 @@ class PredictionLogError(TrimtabError):
 
 class UnknownPredictionError(PredictionLogError):
     """No prediction of that id is on record."""
+
+
+class PrunedPredictionError(UnknownPredictionError):
+    """The prediction was deleted under its model's retention."""
 
 
 class OutcomeConflictError(PredictionLogError):

@@ -203,7 +203,10 @@ class Version(Record):
 
 
 class Image(Record):
-    """What a release runs: a container image, or (``runtime`` process) a virtual environment from the same lock."""
+    """What a release runs: a container image, or (``runtime`` process) a virtual environment from the same lock.
+
+    ``pushed`` is its address in a registry, by the digest that it has there (``host/models/loan@sha256:...``).
+    """
 
     kind: ClassVar[str] = "image"
     version_id: str
@@ -214,6 +217,7 @@ class Image(Record):
     environment_digest: str
     artifact_digest: str
     size_bytes: int
+    pushed: str = ""
 
     def parents(self) -> tuple[str, ...]:
         return (self.version_id,)
@@ -308,6 +312,69 @@ class Segment(Record):
     size_bytes: int
 
 
+class Hold(Record):
+    """A legal hold: until it is released, nothing of what it covers is deleted, whatever the retention.
+
+    It covers one prediction, or the predictions with event time in [start, end); a bound that is None is open.
+    """
+
+    kind: ClassVar[str] = "hold"
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+    prediction_id: str = ""
+    reason: str
+    placed_by: str
+    placed_at: AwareDatetime
+
+
+class HoldReleased(Record):
+    """The end of a legal hold."""
+
+    kind: ClassVar[str] = "hold-released"
+    hold_id: str
+    reason: str
+    released_by: str
+    released_at: AwareDatetime
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.hold_id,)
+
+
+class Pruning(Record):
+    """The intention to delete a segment under a model's retention, stated before anything is deleted.
+
+    Without a ``Pruned`` that follows, the segment is there still: a hold came in between, or it is deleted next time.
+    """
+
+    kind: ClassVar[str] = "pruning"
+    segment_id: str
+    oldest_event_time: AwareDatetime
+    newest_event_time: AwareDatetime
+    newest_logged_at: AwareDatetime
+    retention_days: int
+    as_of: AwareDatetime
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.segment_id,)
+
+
+class Pruned(Record):
+    """A segment that was deleted, with the outcomes of its predictions: what it was stays on record."""
+
+    kind: ClassVar[str] = "pruned"
+    pruning_id: str
+    segment_id: str
+    digest: str
+    rows: int
+    first_id: str
+    last_id: str
+    retention_days: int
+    as_of: AwareDatetime
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.pruning_id, self.segment_id)
+
+
 RECORDS: dict[str, type[Record]] = {
     record.kind: record
     for record in (
@@ -323,6 +390,10 @@ RECORDS: dict[str, type[Record]] = {
         Ruling,
         Retraining,
         Segment,
+        Hold,
+        HoldReleased,
+        Pruning,
+        Pruned,
     )
 }
 """Each kind of record by its name in the ledger."""

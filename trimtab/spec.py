@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
@@ -196,7 +197,11 @@ class Serving(_Part):
 
 
 class ModelSpec(_Part):
-    """A model: where its rows come from, how it is trained, judged, served and watched."""
+    """A model: where its rows come from, how it is trained, judged, served and watched.
+
+    ``retention_days``: for how long its predictions and their outcomes are kept after the newest of their event time
+    and the time they were logged; None: for ever. A legal hold keeps them longer (trimtab/predictions/retention.py).
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     description: str = ""
@@ -213,6 +218,7 @@ class ModelSpec(_Part):
     gates: Gates = Gates()
     window: Span = timedelta(days=7)
     label_maturity: Span = timedelta(days=1)
+    retention_days: int | None = Field(default=None, ge=1)
     policy: DecayPolicy = DecayPolicy()
     schedule: Schedule = Schedule()
     serving: Serving = Serving()
@@ -255,6 +261,13 @@ class ModelSpec(_Part):
                 raise ValueError(f"{label} is {span}; it must be longer than zero")
         if self.label_maturity < timedelta(0):
             raise ValueError(f"label_maturity is {self.label_maturity}; it must not be negative")
+        needed = self.window + self.label_maturity
+        if self.retention_days is not None and timedelta(days=self.retention_days) < needed:
+            days = math.ceil(needed / timedelta(days=1))
+            raise ValueError(
+                f"retention_days is {self.retention_days}; it must be at least {days}: the watch reads a window of "
+                f"{self.window} once its outcomes are {self.label_maturity} old"
+            )
         return self
 
     @property

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trimtab.errors import PredictionLogError, UnknownPredictionError
+from trimtab.errors import PredictionLogError, PrunedPredictionError, UnknownPredictionError
 from trimtab.predictions.request_index import RequestIndexes
 from trimtab.predictions.schema import (
     BASE_FIELDS,
@@ -39,6 +39,7 @@ from trimtab.predictions.segments import (
 )
 from trimtab.predictions.snapshot import Snapshot
 from trimtab.predictions.spool import Spool, View
+from trimtab.predictions.tombstones import Tombstones
 from trimtab.settings import Settings
 
 SEGMENT_ROWS = 262_144
@@ -120,7 +121,7 @@ class PredictionLog:
         Raises
         ------
         UnknownPredictionError
-            If it is not on record.
+            If it is not on record; ``PrunedPredictionError`` if its time was up.
         """
         key = id_bytes(prediction_id)
         view = self._spool.view_ids([key])
@@ -129,7 +130,18 @@ class PredictionLog:
             if (place := pc.index(rows["prediction_id"], pa.scalar(key, ID)).as_py()) >= 0:
                 record: dict[str, Any] = rows.slice(place, 1).to_pylist()[0]
                 return {**record, "prediction_id": id_text(key)}
-        raise UnknownPredictionError(f"no prediction {prediction_id!r} is on record in {self.folder}")
+        raise self.absence(key)
+
+    def absence(self, prediction_id: bytes) -> UnknownPredictionError:
+        """The error that says why a prediction that was not found is not there."""
+        named = id_text(prediction_id)
+        if (stone := self._spool.tombstones.over(prediction_id) if self._spool.exists else None) is None:
+            return UnknownPredictionError(f"no prediction {named!r} is on record in {self.folder}")
+        return PrunedPredictionError(
+            f"prediction {named!r} was deleted on {stone.pruned_at:%Y-%m-%d} under the retention of "
+            f"{stone.retention_days} days, if it was ever made: its id lies among those of segment {stone.span.name} "
+            f"({stone.span.rows} predictions), which is gone; the ledger says so under {stone.pruning_id}"
+        )
 
     def missing(self, ids: Sequence[bytes]) -> list[bytes]:
         """Those of the ids that are not on record."""
@@ -160,7 +172,7 @@ class PredictionLog:
         """
         if not self._spool.exists:
             return []
-        with self._sealing():
+        with self.alone():
             self._spool.drop_sealed()
             self._remove_leftovers()
             # What comes in meanwhile is left to the next call: to chase it could take for ever.
@@ -220,22 +232,32 @@ class PredictionLog:
             schema = known if columns is None else _select(schema, known, columns, self.folder)
         return pa.concat_tables([conform(part, schema) for part in parts]) if parts else schema.empty_table()
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever appended."""
+        return self._spool.exists
+
+    @property
+    def tombstones(self) -> Tombstones:
+        """What was deleted under the model's retention; the log must have been written to."""
+        return self._spool.tombstones
+
     @contextmanager
-    def _sealing(self) -> Iterator[None]:
-        """One sealer at a time; the lock goes with its process."""
+    def alone(self) -> Iterator[None]:
+        """One process at a time seals or deletes; the lock goes with its process. The folder must exist."""
         with (self.folder / "seal.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 yield
             except (pa.ArrowException, OSError) as error:
                 raise PredictionLogError(
-                    f"{self.folder} cannot be sealed: {error}; its rows stay in the spool"
+                    f"{self.folder} cannot be sealed or pruned: {error}; no row is lost, repeat it"
                 ) from error
 
     def _remove_leftovers(self) -> None:
         """Remove what a seal left that was cut short before it counted; its rows are still in the spool."""
         home = self._spool.home
-        sealed = {span.name for span in self.spans() if span.home == home}
+        sealed = {span.name for span in self.spans() if span.home == home} | self.tombstones.names()
         for name in home.names():
             if name in sealed:
                 continue

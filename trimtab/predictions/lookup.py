@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from trimtab.errors import UnknownPredictionError
+from trimtab.errors import PrunedPredictionError, UnknownPredictionError
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.schema import id_bytes
 from trimtab.settings import Settings
@@ -48,15 +48,20 @@ def find_prediction(
     Raises
     ------
     UnknownPredictionError
-        If no model's log has it.
+        If no model's log has it; ``PrunedPredictionError`` if it was deleted under a model's retention.
     """
     id_bytes(prediction_id)
+    deleted: PrunedPredictionError | None = None
     names = [name for name in log_names(predictions_dir) if models is None or name in models]
     for model in names:
         try:
             return model, PredictionLog(predictions_dir / model, settings).get(prediction_id)
+        except PrunedPredictionError as error:
+            deleted = error
         except UnknownPredictionError:
             continue
+    if deleted is not None:
+        raise deleted
     raise UnknownPredictionError(
         f"no prediction {prediction_id!r} is on record; searched the logs of {', '.join(names) or 'no model'} "
         f"in {predictions_dir}"

@@ -7,7 +7,9 @@ correction; then both values are kept, and the one stated last counts from its `
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +26,10 @@ from trimtab.predictions.schema import ID, from_microseconds, id_bytes, id_text,
 from trimtab.predictions.statements import Fate, Statements, Verdict, judge
 
 _NAMED = 5
+_FORGOTTEN_AT_ONCE = 10_000
+_CORRECTED = """
+SELECT prediction_id FROM outcomes WHERE prediction_id BETWEEN ? AND ? AND observed_at <= ?
+GROUP BY prediction_id HAVING count(*) > 1"""
 _HISTORY = """
 SELECT value, observed_at, recorded_at, correction FROM outcomes WHERE prediction_id = ? ORDER BY sequence"""
 
@@ -146,6 +152,35 @@ class Outcomes:
                     _HISTORY, (id_bytes(prediction_id),)
                 )
             ]
+
+    def forget(self, ids: Sequence[bytes]) -> int:
+        """Delete every statement about these predictions for good, as retention asks; returns how many there were."""
+        if not self.path.exists():
+            return 0
+        gone = 0
+        for start in range(0, len(ids), _FORGOTTEN_AT_ONCE):
+            with self._database.writing() as connection:
+                connection.execute("PRAGMA secure_delete = ON")
+                connection.execute("BEGIN IMMEDIATE")
+                values = [(key,) for key in ids[start : start + _FORGOTTEN_AT_ONCE]]
+                gone += connection.executemany("DELETE FROM outcomes WHERE prediction_id = ?", values).rowcount
+                connection.execute("COMMIT")
+        return gone
+
+    def corrected(self, as_of: datetime, first_id: bytes, last_id: bytes) -> pa.Array:
+        """The predictions between these ids, both inclusive, of which more than one value was known at a time."""
+        rows: list[tuple[bytes]] = []
+        if self.path.exists():
+            with self._database.reading() as connection:
+                rows = connection.execute(_CORRECTED, (first_id, last_id, microseconds(as_of))).fetchall()
+        return pa.array([key for (key,) in rows], ID)
+
+    def copy(self, folder: Path) -> Outcomes:
+        """A copy as of now, in another folder, of the same log: to try out on."""
+        if self.path.exists():
+            with self._database.reading() as connection, closing(sqlite3.connect(folder / self.path.name)) as target:
+                connection.backup(target)
+        return Outcomes(folder, self._log)
 
     def close(self) -> None:
         """Close the writing connection; the next addition opens another."""

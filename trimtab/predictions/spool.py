@@ -27,6 +27,7 @@ from trimtab.predictions.homes import BESIDE_THE_SPOOL, SegmentHome, home_at, ho
 from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
 from trimtab.predictions.segments import Manifest, SealedSpan
 from trimtab.predictions.snapshot import Snapshot, decode_batch
+from trimtab.predictions.tombstones import Tombstones
 from trimtab.settings import Settings
 
 FORMAT_VERSION = 2
@@ -45,17 +46,19 @@ CREATE TABLE IF NOT EXISTS segments (
   name TEXT PRIMARY KEY, through_sequence INTEGER NOT NULL, digest TEXT NOT NULL, row_count INTEGER NOT NULL,
   size_bytes INTEGER NOT NULL, first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL,
   max_event_time INTEGER NOT NULL, manifest BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0,
-  home TEXT NOT NULL DEFAULT '', pruned_at INTEGER, retention_days INTEGER);
+  home TEXT NOT NULL DEFAULT '', pruning_id TEXT, pruned_at INTEGER, retention_days INTEGER,
+  deleted INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id);
 """
 _ADDITIONS = {
     2: (
         # Where the segment lives: empty for beside the spool, else an address.
         "ALTER TABLE segments ADD COLUMN home TEXT NOT NULL DEFAULT ''",
-        # When retention took it away, and which. The row stays, for it tells what an id was.
+        # From these on nothing of it is read any more (tombstones.py); the row stays, for it tells what an id was.
+        "ALTER TABLE segments ADD COLUMN pruning_id TEXT",
         "ALTER TABLE segments ADD COLUMN pruned_at INTEGER",
         "ALTER TABLE segments ADD COLUMN retention_days INTEGER",
-        # Years of hourly segments, with their manifests, are megabytes: a look-up must not walk through them.
+        "ALTER TABLE segments ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id)",
     )
 }
@@ -189,6 +192,11 @@ class Spool:
             ]
             schemas = self._schemas(connection)
         return View([decode_batch(self.path, schemas, *row) for row in rows], segments)
+
+    @functools.cached_property
+    def tombstones(self) -> Tombstones:
+        """What was deleted under the model's retention."""
+        return Tombstones(self._database, lambda row: self._segment(row)[0])
 
     def last_sequence(self) -> int:
         """The sequence of the newest batch; 0 if there is none."""
