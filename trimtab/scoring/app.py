@@ -16,6 +16,7 @@ from trimtab.wire.http import Exchange, Request, error_body
 from trimtab.wire.tensors import (
     EXTENSION,
     HEADER_LENGTH,
+    MATRIX_EXTENSION,
     AskedOutput,
     Input,
     TensorError,
@@ -78,11 +79,14 @@ class ScorerApp:
         self._features = {feature.name: feature for feature in artifact.manifest.features}
         self._decoders = {feature.name: _decoder(feature) for feature in artifact.manifest.features}
         self._request = msgspec.json.Decoder(InferRequest)
+        # All features as one tensor, if they are numbers: a tensor a feature costs more than to score a few rows.
+        self._takes_matrix = all(feature.type in ("number", "integer") for feature in self._features.values())
+        extensions = [EXTENSION, *([MATRIX_EXTENSION] if self._takes_matrix else [])]
         model = f"/v2/models/{self._name}"
         live, ready = msgspec.json.encode({"live": True}), msgspec.json.encode({"ready": True})
         metadata = msgspec.json.encode(self._metadata())
         self._pages = {
-            "/v2": msgspec.json.encode({"name": "trimtab-scorer", "version": version, "extensions": [EXTENSION]}),
+            "/v2": msgspec.json.encode({"name": "trimtab-scorer", "version": version, "extensions": extensions}),
             "/v2/health/live": live,
             "/v2/health/ready": ready,
         }
@@ -136,9 +140,9 @@ class ScorerApp:
             raise BadRequestError(400, f"the body is no V2 infer request: {error}") from error
         except TensorError as error:
             raise BadRequestError(400, str(error)) from error
-        columns, rows = self._columns(request.inputs, arrays)
         try:
-            scores = self._artifact.predict(self._artifact.encode(columns))
+            matrix, rows = self._matrix(request.inputs, arrays)
+            scores = self._artifact.predict(matrix)
         except (ArtifactError, OverflowError) as error:
             raise BadRequestError(400, str(error)) from error
         if scores.shape != (rows,) or not np.isfinite(scores).all():
@@ -178,7 +182,7 @@ class ScorerApp:
             if tensor.name in columns:
                 raise BadRequestError(400, f"input {tensor.name!r} is sent twice; each feature is sent once")
             if tensor.name in arrays:
-                values = _check_array(self._features[tensor.name], arrays[tensor.name])
+                values = arrays[tensor.name]
             else:
                 try:
                     values = decoder.decode(tensor.data)
@@ -193,6 +197,33 @@ class ScorerApp:
         if rows == 0 or any(length != rows for length in lengths.values()):
             raise BadRequestError(400, f"inputs have {lengths} rows; all must have the same number, at least 1")
         return columns, rows
+
+    def _matrix(self, inputs: list[Input], arrays: dict[str, Any]) -> tuple[np.ndarray, int]:
+        """What the model sees, and how many rows it has."""
+        width = len(self._features)
+        if self._takes_matrix and len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].shape[1] == width > 1:
+            given = arrays.get(inputs[0].name)
+            if not isinstance(given, np.ndarray) or not len(given):
+                raise BadRequestError(400, f"input {inputs[0].name!r} must hold its rows as a binary tensor of numbers")
+            matrix = np.ascontiguousarray(given.reshape(inputs[0].shape), np.float64)
+            arrays = dict(zip(self._features, matrix.T, strict=True))
+        else:
+            columns, _ = self._columns(inputs, arrays)
+            matrix = self._artifact.encode(columns)
+        if not np.isfinite(matrix).all():
+            self._check_arrays(arrays)
+        return matrix, len(matrix)
+
+    def _check_arrays(self, arrays: dict[str, Any]) -> None:
+        """Binary tensors have no null: NaN stands for it."""
+        for name, values in arrays.items():
+            feature = self._features[name]
+            if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+                continue
+            if np.isinf(values).any():
+                raise BadRequestError(400, f"input {name!r} holds an infinity; a {feature.type} is finite")
+            if not feature.nullable and np.isnan(values).any():
+                raise BadRequestError(400, f"input {name!r} holds NaN, which stands for null; it must not be null")
 
     def _metadata(self) -> dict[str, Any]:
         manifest = self._artifact.manifest
@@ -215,16 +246,6 @@ def _decoder(feature: FeatureColumn) -> msgspec.json.Decoder[Any]:
     element = _ELEMENTS[feature.type]
     wanted: Any = element | None if feature.nullable else element
     return msgspec.json.Decoder(list[wanted])
-
-
-def _check_array(feature: FeatureColumn, values: Any) -> Any:
-    """Binary tensors have no null: NaN stands for it."""
-    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
-        if np.isinf(values).any():
-            raise BadRequestError(400, f"input {feature.name!r} holds an infinity; a {feature.type} is finite")
-        if not feature.nullable and np.isnan(values).any():
-            raise BadRequestError(400, f"input {feature.name!r} holds NaN, which stands for null; it must not be null")
-    return values
 
 
 def _second_look(feature: FeatureColumn, tensor: Input, error: msgspec.DecodeError) -> list[Any]:

@@ -17,6 +17,7 @@ The folder is known by its digest (`artifact_digest`), which covers every file i
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -221,6 +222,8 @@ def load_scorer(path: Path, manifest: Manifest) -> Scorer:
 
 
 def _load_onnx(path: Path) -> Scorer:
+    # Since 1.29 it reports what it loads to its maker, from the import on, unless it is told not to before.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 

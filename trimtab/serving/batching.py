@@ -1,13 +1,15 @@
 """How requests become batches, and each batch is logged before it is answered.
 
-No timer: what arrived in one turn of the event loop, or while the scorer was busy with the batch before, is the next
-batch: one call of the scorer, one commit of the log, then all its answers. While one batch is committed the next is
-scored. There is a task a batch, and nothing but a callback a request.
+No timer: what arrived in one turn of the event loop, or while the batch before was under way, is the next batch: one
+call of the scorer, one commit of the log, then all its answers. While a large batch is committed the next is scored;
+small ones go one by one, for what a batch costs is then shared by more requests. There is a task a batch, and nothing
+but a callback a request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections import deque
@@ -31,6 +33,9 @@ from trimtab.serving.scorer import Scorer, ScorerRefusedError
 from trimtab.serving.tracing import batch_headers
 
 MAX_BATCH_ROWS = 4096
+LARGE_BATCH_ROWS = 256
+_QUICK_COMMIT_S = 0.0015
+_WEIGHT_OF_LAST = 0.2
 _logger = logging.getLogger(__name__)
 
 
@@ -71,13 +76,19 @@ class _Waiting:
 
 
 class LogWriter:
-    """The log and the outcomes of one model, and the one thread that writes to the log: no event loop waits for it."""
+    """The log and the outcomes of one model, and the one thread that writes to the log.
+
+    A small batch is written without the thread while commits are quick: to hand it over and back costs more than that.
+    As soon as the disk is slow no event loop waits for it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.log = PredictionLog(folder)
         self.gaps = Gaps(folder)
         self.outcomes = Outcomes(folder, self.log)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"log-{folder.name}")
+        self._in_thread = 0
+        self._commit_s = _QUICK_COMMIT_S
 
     async def write(
         self, route: Route, schema: pa.Schema, requests: Sequence[Rows], block: Block, scores: np.ndarray
@@ -89,8 +100,14 @@ class LogWriter:
         PredictionLogError
             If the log refuses, unless the route's ``log_policy`` is ``available``: the gap is counted then.
         """
+        if block.n < LARGE_BATCH_ROWS and self._commit_s < _QUICK_COMMIT_S and not self._in_thread:
+            return self._write(route, schema, requests, block, scores)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._write, route, schema, requests, block, scores)
+        self._in_thread += 1
+        try:
+            return await loop.run_in_executor(self._thread, self._write, route, schema, requests, block, scores)
+        finally:
+            self._in_thread -= 1
 
     def close(self) -> None:
         """Wait for what is being written, and close the file."""
@@ -104,8 +121,10 @@ class LogWriter:
     ) -> bytes:
         ids = new_packed_ids(block.n)
         event_times = [moment for rows in requests for moment in rows.event_times]
+        rows = _record_batch(route, schema, requests, block, ids, event_times, scores)
+        started = time.perf_counter()
         try:
-            self.log.append(_record_batch(route, schema, requests, block, ids, event_times, scores))
+            self.log.append(rows)
         except PredictionLogError as error:
             if route.log_policy != "available":
                 raise
@@ -114,6 +133,8 @@ class LogWriter:
         else:
             if self.gaps.pending:
                 self.gaps.flush()
+        finally:
+            self._commit_s += (time.perf_counter() - started - self._commit_s) * _WEIGHT_OF_LAST
         return ids
 
 
@@ -223,8 +244,12 @@ class Lane:
             # One request that cannot be scored must not fail the others.
             for alone in batch:
                 await self._score([alone])
+            return
+        scoring_s = time.perf_counter() - started
+        if block.n < LARGE_BATCH_ROWS:
+            await self._log(batch, block, scores, scoring_s)
         else:
-            self._spawn(self._log, batch, block, scores, time.perf_counter() - started)
+            self._spawn(self._log, batch, block, scores, scoring_s)
 
     async def _log(self, batch: list[_Waiting], block: Block, scores: np.ndarray, scoring_s: float) -> None:
         requests = [waiting.rows for waiting in batch]
@@ -293,13 +318,22 @@ def _record_batch(
     base = [
         pa.Array.from_buffers(ID, n, [None, pa.py_buffer(ids)]),
         _texts([rows.request_id for rows in requests], requests, n),
-        pa.repeat(route.version, n),
-        pa.repeat(route.release_id, n),
+        _repeated(route.version, n),
+        _repeated(route.release_id, n),
         pa.Array.from_buffers(TIME, n, [None, times]),
         pa.repeat(pa.scalar(time.time_ns() // 1000, pa.int64()), n).view(TIME),
         _texts([rows.caller for rows in requests], requests, n),
     ]
     return pa.RecordBatch.from_arrays([*base, *block.arrow_columns(), pa.array(scores)], schema=schema)
+
+
+@functools.lru_cache(maxsize=64)
+def _most(text: str) -> pa.Array:
+    return pa.repeat(text, MAX_BATCH_ROWS)
+
+
+def _repeated(text: str, n: int) -> pa.Array:
+    return _most(text).slice(0, n) if n <= MAX_BATCH_ROWS else pa.repeat(text, n)
 
 
 def _texts(texts: list[str], requests: Sequence[Rows], n: int) -> pa.Array:

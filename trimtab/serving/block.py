@@ -67,6 +67,19 @@ class Block:
         """The body of the scorer's infer request."""
         return _encode({"inputs": [self._json_tensor(i) for i in range(len(self._features))]})
 
+    @property
+    def is_matrix(self) -> bool:
+        """Whether all features are numbers."""
+        return len(self._numbers_at) == len(self._features) > 1
+
+    def matrix_request(self) -> tuple[bytes, int]:
+        """The body of the scorer's infer request as one binary tensor, and the length of its JSON part."""
+        text = (
+            b'{"inputs":[{"name":"rows","datatype":"FP64","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],'
+            b'"parameters":{"binary_data_output":true}}' % (*self._numbers.T.shape, self._numbers.nbytes)
+        )
+        return text + self._numbers.T.tobytes(), len(text)
+
     def binary_request(self) -> tuple[bytes, int]:
         """The same with numbers in the binary tensor extension, and the length of its JSON part."""
         head: list[bytes] = []

@@ -17,7 +17,15 @@ import numpy as np
 from trimtab.errors import ServiceUnavailableError
 from trimtab.serving.block import Block
 from trimtab.serving.routes import Route
-from trimtab.wire.tensors import EXTENSION, HEADER_LENGTH, InputParameters, TensorError, split_body, take_binary
+from trimtab.wire.tensors import (
+    EXTENSION,
+    HEADER_LENGTH,
+    MATRIX_EXTENSION,
+    InputParameters,
+    TensorError,
+    split_body,
+    take_binary,
+)
 
 TIMEOUT_S = 30.0
 _SHOWN = 200
@@ -37,6 +45,10 @@ class _Output(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     outputs: list[_Output]
+
+
+class _Server(msgspec.Struct):
+    extensions: list[str] = []
 
 
 class _Lost(Exception):  # noqa: N818 (never leaves this module)
@@ -137,7 +149,7 @@ class Scorer:
         self._base = f"{self._root}/v2/models/{route.model}"
         self._authority = address.netloc
         self._connection: _Connection | None = None
-        self._takes_binary: bool | None = None
+        self._extensions: frozenset[str] | None = None
 
     async def infer(self, block: Block, headers: bytes = b"") -> np.ndarray:
         """Scores of a block's rows, as float64 of shape (rows,). One call at a time.
@@ -156,10 +168,11 @@ class Scorer:
         ServiceUnavailableError
             If it does not answer within `TIMEOUT_S`, or with anything but a finite number a row.
         """
-        if self._takes_binary is None:
-            self._takes_binary = await self._says_binary()
-        if self._takes_binary:
-            body, length = block.binary_request()
+        if self._extensions is None:
+            self._extensions = await self._asked_extensions()
+        if EXTENSION in self._extensions:
+            as_matrix = block.is_matrix and MATRIX_EXTENSION in self._extensions
+            body, length = block.matrix_request() if as_matrix else block.binary_request()
             headers += b"%b: %d\r\n" % (HEADER_LENGTH, length)
         else:
             body = block.json_request()
@@ -209,13 +222,14 @@ class Scorer:
         )
         return b"%b%b\r\n%b" % (head.encode(), headers, body)
 
-    async def _says_binary(self) -> bool:
+    async def _asked_extensions(self) -> frozenset[str]:
+        """What the server says that it speaks beyond V2."""
         reply = await self._exchange(self._request("GET", f"{self._root}/v2", b"", b""))
         try:
-            extensions = msgspec.json.decode(reply.body, type=dict[str, Any]).get("extensions")
+            found = msgspec.json.decode(reply.body, type=_Server).extensions if reply.status == 200 else []
         except msgspec.DecodeError:
-            return False
-        return reply.status == 200 and isinstance(extensions, list) and EXTENSION in extensions
+            found = []
+        return frozenset(found)
 
     def _scores(self, reply: _Reply, n: int) -> np.ndarray:
         try:

@@ -19,6 +19,9 @@ HEADER_LENGTH = b"inference-header-content-length"
 EXTENSION = "binary_tensor_data"
 """The name under which a server's metadata lists the extension."""
 
+MATRIX_EXTENSION = "feature_matrix"
+"""The name under which a server says that it takes all features, if they are numbers, as one tensor [rows, features]."""
+
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
     "FP32": np.dtype("<f4"),
