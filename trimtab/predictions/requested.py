@@ -58,7 +58,7 @@ def _few(log: PredictionLog, asked: pa.Array) -> tuple[pa.Array, pa.Array]:
             query = Query(model=log.folder.name, request_id=request_id, limit=2, after=after)
             page = list_predictions(log.folder.parent, query)
             requests += [request_id] * len(page.predictions)
-            ids += [id_bytes(record["prediction_id"]) for record in page.predictions]
+            ids += [id_bytes(record["prediction_id"]) for _, record in page.predictions]
             found, after = found + len(page.predictions), page.next_after
             if after is None:
                 break
