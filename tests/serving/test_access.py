@@ -74,6 +74,7 @@ def calls(model, prediction_id):
         ("predict", "POST", f"/invocations?model={model}", b'{"dataframe_records": []}'),
         ("outcomes", "POST", f"/v2/models/{model}/outcomes", b'{"outcomes": []}'),
         ("read", "GET", f"/predictions/{prediction_id}", None),
+        ("read", "GET", f"/predictions?model={model}&limit=1", None),
         ("admin", "GET", "/admin/routes", None),
         ("admin", "DELETE", f"/admin/routes/{model}-not-there", None),
         (None, "GET", f"/v2/models/{model}", None),
@@ -134,6 +135,12 @@ def test_a_token_for_one_model_opens_no_other_and_learns_of_none(guarded):
             refusals.append(str(refusal.value).replace(key, "id"))
         assert refusals[0] == refusals[1], "another model's prediction and none at all are told alike"
         assert "fraud" not in refusals[0]
+    found = httpx.get(f"{guarded.url}/predictions?limit=1000", headers=bearer(guarded.texts["loans"]))
+    assert theirs in found.text
+    assert other not in found.text
+    assert (
+        httpx.get(f"{guarded.url}/predictions?model=fraud", headers=bearer(guarded.texts["loans"])).status_code == 403
+    )
     answer = httpx.post(
         f"{guarded.url}/invocations", json={"inputs": ROW}, headers=bearer(guarded.texts["loans"])
     ).json()
