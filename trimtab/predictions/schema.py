@@ -155,11 +155,14 @@ def new_packed_ids(n: int) -> bytes:
 def packed_id_texts(packed: bytes) -> list[str]:
     """The usual text form of ids that lie one after the other."""
     digits = packed.hex()
-    return [
-        f"{digits[i : i + 8]}-{digits[i + 8 : i + 12]}-{digits[i + 12 : i + 16]}-{digits[i + 16 : i + 20]}-"
-        f"{digits[i + 20 : i + 32]}"
-        for i in range(0, len(digits), 32)
-    ]
+    known, start = "", ""
+    texts = []
+    for i in range(0, len(digits), 32):
+        # Ids of one call share their first half.
+        if (first := digits[i : i + 16]) != known:
+            known, start = first, f"{first[:8]}-{first[8:12]}-{first[12:]}"
+        texts.append(f"{start}-{digits[i + 16 : i + 20]}-{digits[i + 20 : i + 32]}")
+    return texts
 
 
 def id_text(prediction_id: bytes) -> str:

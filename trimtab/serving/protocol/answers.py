@@ -100,4 +100,4 @@ class Answers:
 
     def _labels(self, scores: Sequence[float]) -> list[int]:
         threshold = self._route.decision_threshold
-        return [int(score >= threshold) for score in scores]
+        return [1 if score >= threshold else 0 for score in scores]
