@@ -266,6 +266,25 @@ def test_each_model_has_its_own_limits_within_the_gateways(guarded):
         client.withdraw("small")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("PUT", "/admin/routes/loan", {}),
+        ("POST", "/v2/models/loan/outcomes", {}),
+        ("POST", "/v2/models/loan/infer", {}),
+        ("POST", "/v2/models/loan/infer", {"inference-header-content-length": "200000"}),
+        ("POST", "/models/loan/invocations", {}),
+    ],
+)
+def test_json_that_is_nested_without_end_is_refused_and_harms_nobody(guarded, method, path, headers):
+    body = b'{"x":' + b"[" * 199_995
+    sent = {**bearer(guarded.texts["all"]), **headers}
+    answer = httpx.request(method, guarded.url + path, content=body, headers=sent)
+    assert answer.status_code == 400, answer.text
+    with GatewayClient(guarded.settings, guarded.texts["all"]) as client:
+        assert client.infer("loan", ROW)["score"] == [1.5]
+
+
 def test_a_full_queue_of_one_model_refuses_that_model_alone(guarded):
     url, process = guarded.scorer(delay_s=1.5)
     with GatewayClient(guarded.settings, guarded.texts["all"]) as client:
