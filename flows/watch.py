@@ -23,6 +23,7 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
     """
     stands_at = moment(as_of)
     monitoring.acknowledge_segments(model, [lineage.record(segment) for segment in monitoring.seal_log(model)])
+    monitoring.prune_log(model, stands_at)
     window = monitoring.open_window(model, stands_at)
     if window is None:
         get_run_logger().info("%s has no release yet: there is nothing to watch", model)

@@ -1,13 +1,15 @@
 """Watching live traffic: what is read, measured, drawn and announced for a ruling.
 
 window.py (which rows are judged) · reference.py (what they are compared with) · measure.py (numbers) · report.py
-(Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and what they missed)
+(Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and what they missed) ·
+retention.py (what of the log is kept)
 """
 
 from tasks.monitoring.announce import announce, payload, reconcile
 from tasks.monitoring.measure import measure_drift, measure_performance, measure_selection
 from tasks.monitoring.reference import make_reference
 from tasks.monitoring.report import publish
+from tasks.monitoring.retention import prune_log
 from tasks.monitoring.window import (
     Window,
     acknowledge_segments,
@@ -28,6 +30,7 @@ __all__ = [
     "measure_selection",
     "open_window",
     "payload",
+    "prune_log",
     "publish",
     "read_history",
     "read_incoming",

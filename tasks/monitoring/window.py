@@ -17,6 +17,7 @@ from trimtab.errors import LedgerError, TrimtabError
 from trimtab.ledger import Ledger
 from trimtab.models import load_model
 from trimtab.predictions import PredictionLog
+from trimtab.predictions.retention import segment_record
 from trimtab.records import (
     Cause,
     Decision,
@@ -28,7 +29,6 @@ from trimtab.records import (
     Segment,
     Value,
     Version,
-    content_id,
 )
 from trimtab.settings import Settings
 from trimtab.spec import ModelSpec
@@ -74,19 +74,7 @@ def seal_log(model: str) -> list[Segment]:
     PredictionLogError
         If the disk refuses; no row is lost.
     """
-    return [
-        Segment(
-            id=content_id("segment", model, span.digest, span.first_id),
-            model=model,
-            digest=span.digest,
-            uri=span.uri,
-            rows=span.rows,
-            first_id=span.first_id,
-            last_id=span.last_id,
-            size_bytes=span.size_bytes,
-        )
-        for span in _log(model).seal()
-    ]
+    return [segment_record(model, span) for span in _log(model).seal()]
 
 
 @task(task_run_name="acknowledge segments of {model}", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
@@ -146,7 +134,7 @@ def read_history(model: str) -> History:
 def _log(model: str) -> PredictionLog:
     settings = Settings.from_env()
     # Looked up first: a name that is none must not become a path.
-    return PredictionLog(settings.predictions_dir / load_model(settings.models_dir, model).spec.name)
+    return PredictionLog(settings.predictions_dir / load_model(settings.models_dir, model).spec.name, settings)
 
 
 def _evaluation(ledger: Ledger, release: Release) -> Evaluation:

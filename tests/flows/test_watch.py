@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,9 @@ from tasks.monitoring import announce, measure_performance, open_window, payload
 from tasks.monitoring.announce import GRACE
 from tests.flows.watched import RELEASED, World, environment, make_world
 from tests.loan_artifact import make_artifact
-from trimtab.errors import TrimtabError, UnknownModelError
-from trimtab.records import Action, Retraining, Ruling, Segment, Validation, content_id
+from trimtab.errors import PrunedPredictionError, TrimtabError, UnknownModelError
+from trimtab.predictions.holds import place_hold
+from trimtab.records import Action, Pruned, Retraining, Ruling, Segment, Validation, content_id
 
 DAY = timedelta(days=1)
 TURNED = datetime(2024, 3, 1, tzinfo=UTC)
@@ -94,6 +96,31 @@ def test_a_lost_concept_is_ruled_retrain_and_announced_once(world: World) -> Non
     assert "still in flight" in again.reason
     assert until(lambda: events(again))[0]["event"] == "trimtab.ruling.alert"
     assert len(events(ruling)) == 1
+
+
+def test_what_is_older_than_the_retention_is_deleted_unless_it_is_held(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch records what it deletes; what a hold covers stays, and the window is judged as before."""
+    spec = shutil.copytree(world.settings.models_dir, tmp_path / "models") / "loan" / "spec.py"
+    spec.write_text(
+        spec.read_text().replace("window=timedelta(days=2),", "window=timedelta(days=2), retention_days=5,")
+    )
+    monkeypatch.setenv("TRIMTAB_MODELS_DIR", str(tmp_path / "models"))
+    firsts = []
+    for day in range(2):
+        firsts.append(world.traffic(RELEASED + day * DAY, RELEASED + (day + 1) * DAY)[0])
+        world.log.seal()
+    world.traffic(RELEASED + 6 * DAY, RELEASED + 9 * DAY)
+    place_hold(world.ledger, world.log, "loan", "case 1", "Ada", RELEASED, end=RELEASED + timedelta(hours=12))
+    ruling = watch("loan", as_of=RELEASED + 8.5 * DAY)
+    assert ruling is not None
+    assert ruling.action is Action.NONE, ruling.reason
+    (pruned,) = world.ledger.records(Pruned, "loan")
+    assert (pruned.rows, len(world.ledger.records(Segment))) == (240, 3)
+    assert world.log.get(firsts[0])["prediction_id"] == firsts[0]
+    with pytest.raises(PrunedPredictionError, match="under the retention of 5 days"):
+        world.log.get(firsts[1])
 
 
 def test_outcomes_that_are_not_mature_or_not_known_are_not_judged(world: World) -> None:
