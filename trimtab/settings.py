@@ -24,10 +24,11 @@ QUIET_ENVIRONMENT: Mapping[str, str] = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
-"""Variables that turn off the telemetry of Prefect, MLflow, Great Expectations and Evidently."""
+"""Variables that turn off the telemetry of Prefect, MLflow, Great Expectations, Evidently and ONNX Runtime."""
 
-
+_IMAGE_REPOSITORY = re.compile(r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$", re.ASCII)
 _SEGMENTS_URL = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.!*'()-]+)*/?$", re.ASCII)
 
 
@@ -98,7 +99,11 @@ class Settings:
     runtime: str = _setting("auto", "where releases run: docker, process, or auto (docker where an engine answers)")
     base_image: str = _setting(
         "",
-        "base image with Python 3.11 for model images; empty: trimtab-python:3.11 if there, else python:3.11-slim",
+        "base image with Python 3.11 for model images; empty: trimtab-scorer:3.11, trimtab-python:3.11 or "
+        "python:3.11-slim, the first that is there",
+    )
+    image_repository: str = _setting(
+        "", "registry that model images are pushed to and run from, like registry.example.org/models; empty: none"
     )
     work_pool: str = _setting("trimtab", "Prefect work pool that the deployments run in")
     segments_url: str = _setting(
@@ -164,6 +169,7 @@ class Settings:
             raise SpecError(f"TRIMTAB_RUNTIME is {values['runtime']!r}; it must be one of auto, docker, process")
         if values["log_format"] not in ("text", "json"):
             raise SpecError(f"TRIMTAB_LOG_FORMAT is {values['log_format']!r}; it must be text or json")
+        _check_image_repository(values["image_repository"])
         _check_segments_url(values["segments_url"])
         _check_endpoint_url(values["s3_endpoint_url"])
         return cls(**values)
@@ -221,6 +227,16 @@ class Settings:
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"TRIMTAB_{name.upper()}"
+
+
+def _check_image_repository(repository: str) -> None:
+    host = repository.partition("/")[0]
+    named = host == "localhost" or "." in host or ":" in host
+    if repository and not (named and _IMAGE_REPOSITORY.match(repository)):
+        raise SpecError(
+            f"TRIMTAB_IMAGE_REPOSITORY is {repository!r}; it must be empty or a registry's host and a path without tag "
+            "or credentials, like registry.example.org/models (docker login keeps credentials)"
+        )
 
 
 def _check_segments_url(url: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,22 @@ def test_an_estimator_that_refuses_nulls_is_refused(tmp_path: Path) -> None:
     """Rows with nulls may come in, so an estimator without an imputer cannot serve."""
     with pytest.raises(TrainingError, match="missing values"):
         build_artifact(SPEC, LogisticRegression().fit(np.nan_to_num(MATRIX), TARGET), TABLE, tmp_path)
+
+
+def test_scoring_reports_to_nobody(tmp_path: Path) -> None:
+    """Where no variable says so, ONNX Runtime makes no identifier of this machine, from which its reports begin."""
+    built = build_artifact(SPEC, boosting(), TABLE, tmp_path / "artifacts")
+    code = (
+        "import sys, pathlib; from trimtab.scoring.model import Artifact; "
+        "artifact = Artifact.load(pathlib.Path(sys.argv[1])); "
+        "artifact.predict(artifact.encode(artifact.golden().inputs))"
+    )
+    command = [sys.executable, "-c", code, str(built.folder)]
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(command, env={"HOME": str(home), "PATH": os.defpath}, check=True)
+    assert built.format == "onnx"
+    assert list(home.rglob("*")) == []
 
 
 def test_an_altered_artifact_is_not_loaded(tmp_path: Path) -> None:
