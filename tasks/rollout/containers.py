@@ -114,6 +114,7 @@ class ContainerRuntime:
                 container.start()
                 return container
             container.remove(force=True)
+        self._require_image(order)
         name = f"trimtab-{order.model}-{order.release_id.removeprefix('release-')}-{self._home}"
         labels = {"home": self._home, "model": order.model, "release": order.release_id, "version": order.version}
         try:
@@ -136,6 +137,21 @@ class ContainerRuntime:
             if error.status_code == 409 and (found := self._containers(release=order.release_id)):
                 return found[0]
             raise
+
+    def _require_image(self, order: ScorerOrder) -> None:
+        """See that the engine has the image: one in a registry is pulled by its digest, any other is not looked for."""
+        from docker.errors import ImageNotFound
+
+        try:
+            self._engine.images.get(order.reference)
+        except ImageNotFound as error:
+            if "@sha256:" not in order.reference:
+                # Left to itself, the engine would ask a public registry for that name.
+                raise RolloutError(
+                    f"the engine has no image {order.reference} any more; roll {order.model} {order.version} out anew, "
+                    "which builds it again"
+                ) from error
+            self._engine.images.pull(order.reference)
 
     def _containers(self, **labels: str) -> list[Container]:
         wanted = [f"trimtab.{key}={value}" for key, value in {"home": self._home, **labels}.items()]

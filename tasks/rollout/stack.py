@@ -75,7 +75,7 @@ class Stack:
             release_id=release.id,
             model=release.model,
             version=release.version,
-            reference=image.reference,
+            reference=image.pushed or image.reference,
             artifact=self.artifact(release.artifact_digest),
             artifact_digest=release.artifact_digest,
             memory_mb=serving.memory_mb,

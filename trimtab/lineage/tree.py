@@ -143,7 +143,12 @@ def _release(ledger: Ledger, release: Release) -> Node:
             image.id,
             "image",
             f"image {image.reference}",
-            (("digest", image.digest), ("base", image.base), ("environment", image.environment_digest)),
+            (
+                ("digest", image.digest),
+                *((("registry", image.pushed),) if image.pushed else ()),
+                ("base", image.base),
+                ("environment", image.environment_digest),
+            ),
             "runs",
         ),
         Node(

@@ -22,7 +22,6 @@ PORT = 8080
 USER = "10001:10001"
 _SECOND_NS = 1_000_000_000
 _EPOCH = "1970-01-01T00:00:00Z"
-_PROBE = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{PORT}/v2/health/ready', timeout=2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,11 @@ def describe_image(
         "trimtab.artifact_digest": candidate.artifact_digest,
         "trimtab.environment_digest": candidate.environment_digest,
         "trimtab.base_digest": base.digest,
-        "org.opencontainers.image.title": f"{version.model} {version.version}",
+        "org.opencontainers.image.title": version.model,
+        "org.opencontainers.image.version": version.version,
+        "org.opencontainers.image.description": f"Scorer of {version.model}, version {version.version} (Open Inference "
+        "Protocol V2)",
+        "org.opencontainers.image.base.name": base.reference,
     }
     container: dict[str, Any] = {
         "User": USER,
@@ -88,7 +91,7 @@ def describe_image(
         "StopSignal": "SIGTERM",
         "Labels": labels,
         "Healthcheck": {
-            "Test": ["CMD", "python3", "-S", "-E", "-c", _PROBE],
+            "Test": ["CMD", "python3", "-S", "-m", "trimtab.scoring.health", str(PORT)],
             "Interval": 10 * _SECOND_NS,
             "Timeout": 5 * _SECOND_NS,
             "StartPeriod": 30 * _SECOND_NS,
@@ -156,6 +159,7 @@ def _environment(base: Sequence[str]) -> list[str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
     }
     inherited = [entry for entry in base if entry.partition("=")[0] not in own]
     return [*inherited, *(f"{name}={value}" for name, value in own.items())]

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from trimtab.errors import ImageError
 from trimtab.release.environment import find_uv, lock_digest, run_uv
+from trimtab.release.pruning import prune
 from trimtab.scoring.model import artifact_digest
 
 IMAGE_PYTHON = "3.11"
@@ -29,9 +30,7 @@ SITE, CODE, ARTIFACT = (PurePosixPath("opt/trimtab") / name for name in ("site",
 """Where a model image holds its dependencies, the scoring code and the artifact."""
 
 _PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
-_PRUNED_FOLDERS = frozenset({"tests", "__pycache__", "bin"})
-_PRUNED_FILES = (".pyi", ".pxd", "RECORD", "REQUESTED", ".lock")
-_RECIPE = 1
+_RECIPE = 2
 """Raised when the way layers are written changes: layers kept from before are then not used."""
 
 
@@ -48,8 +47,8 @@ class Layer:
 def dependency_layer(lock: str, architecture: str, cache: Path) -> Layer:
     """The packages of an environment lock, from wheels only.
 
-    Tests, type stubs and scripts are left out. Modules come with unchecked-hash bytecode where a Python 3.11 is at hand
-    (this process's own, or one that uv finds): it halves the time to the first prediction.
+    What a scorer never runs is left out (pruning.py). Modules come with unchecked-hash bytecode where a Python 3.11 is
+    at hand (this process's own, or one that uv finds): it halves the time to the first prediction.
 
     Raises
     ------
@@ -67,7 +66,7 @@ def dependency_layer(lock: str, architecture: str, cache: Path) -> Layer:
         target += ["--python-platform", _PLATFORMS[architecture], "--link-mode", "copy", "--no-compile-bytecode"]
         run_uv("pip", "install", *target, "--only-binary", ":all:", "--require-hashes", "-r", str(requirements))
         requirements.unlink()
-        _prune(site)
+        prune(site)
         _compile(root, SITE)
 
     key = ["dependencies", lock_digest(lock), architecture, IMAGE_PYTHON, bool(_compiler())]
@@ -111,7 +110,7 @@ def check_artifact(folder: Path, digest: str) -> None:
 
 
 def code_files() -> dict[str, Path]:
-    """What runs inside an image, by its path there: the package's root, ``wire`` and ``scoring`` but for MLflow's part."""
+    """What runs inside an image, by its path there: the package's root, ``wire``, and ``scoring`` without MLflow's."""
     package = Path(__file__).parents[1]
     files = [package / "__init__.py", *package.joinpath("wire").glob("*.py"), *package.joinpath("scoring").glob("*.py")]
     return {
@@ -151,14 +150,15 @@ def ensure_code(folder: Path) -> Path:
 
 
 def write_tar(root: Path, target: Path) -> str:
-    """Write a folder as a tar whose bytes follow from names, contents and executable bits alone; return its SHA-256."""
+    """Write a folder as a tar whose bytes follow from names and contents alone; return its SHA-256."""
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as archive:
         for path in sorted(root.rglob("*")):
             entry = archive.gettarinfo(path, path.relative_to(root).as_posix())
             entry.uid = entry.gid = 0
             entry.uname = entry.gname = ""
             entry.mtime = 0
-            entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+            # No file in our layers is a program, whatever a wheel says of it.
+            entry.mode = 0o755 if entry.isdir() else 0o644
             if entry.isreg():
                 with path.open("rb") as content:
                     archive.addfile(entry, content)
@@ -193,14 +193,6 @@ def _kept(cache: Path, key: list[object], title: str, stage: Callable[[Path], No
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=shutil.copyfile)
-
-
-def _prune(site: Path) -> None:
-    for path in sorted(site.rglob("*"), reverse=True):
-        if path.is_dir() and path.name in _PRUNED_FOLDERS:
-            shutil.rmtree(path)
-        elif path.is_file() and path.name.endswith(_PRUNED_FILES):
-            path.unlink()
 
 
 def _compile(root: Path, part: PurePosixPath) -> None:
