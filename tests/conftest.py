@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from trimtab.services import Service, Supervisor, stack_services
 from trimtab.settings import Settings
 
 TESTS = Path(__file__).parent
+
+# No example fails for being slow: a busy machine would fail tests that hold.
+hypothesis.settings.register_profile("trimtab", deadline=None)
+hypothesis.settings.load_profile("trimtab")
 
 
 @pytest.fixture

@@ -1,0 +1,173 @@
+"""A request means the same in whatever form it comes, and by whichever way it is parsed."""
+
+import json
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab.errors import RequestError
+from trimtab.serving.block import Block
+from trimtab.serving.protocol import RouteParser
+from trimtab.serving.protocol.infer import parse_infer
+from trimtab.serving.protocol.invocations import parse_invocation
+from trimtab.serving.routes import Route, RouteFeature
+
+ELEMENTS = {
+    "number": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60),
+    "integer": st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 9).map(float),
+    "category": st.text(max_size=4),
+    "boolean": st.booleans(),
+}
+DATATYPES = {"number": "FP64", "integer": "INT64", "category": "BYTES", "boolean": "BOOL"}
+ODD = st.sampled_from([None, "x", True, 1, 1.5, [], {}, 2**64, 10**400])
+
+
+@st.composite
+def routes(draw, types=tuple(DATATYPES)):
+    kinds = draw(st.lists(st.sampled_from(types), min_size=1, max_size=4))
+    features = tuple(RouteFeature(f"f{i}", kind, draw(st.booleans())) for i, kind in enumerate(kinds))
+    return Route("loan", "1", "release-1", "http://127.0.0.1:1", "digest", "binary", features)
+
+
+@st.composite
+def tables(draw, route):
+    n = draw(st.integers(1, 4))
+    odd = draw(st.booleans())
+    columns = {}
+    for feature in route.features:
+        element = ELEMENTS[feature.type] | st.none() if feature.nullable else ELEMENTS[feature.type]
+        columns[feature.name] = draw(st.lists(element | ODD if odd else element, min_size=n, max_size=n))
+    return columns
+
+
+def outcome(parse):
+    """What a parser makes of a request: the log's columns, or the words of its refusal."""
+    try:
+        rows = parse()
+    except RequestError as error:
+        return error.status, str(error)
+    return rows
+
+
+def logged(route, rows):
+    return [column.to_pylist() for column in Block(route, [rows]).arrow_columns()]
+
+
+def same(route, one, two):
+    if isinstance(one, tuple) or isinstance(two, tuple):
+        assert one == two
+    else:
+        assert logged(route, one) == logged(route, two)
+        assert (one.n, one.event_times, one.request_id) == (two.n, two.event_times, two.request_id)
+
+
+def tensors(route, table):
+    return [
+        {"name": f.name, "shape": [len(table[f.name])], "datatype": DATATYPES[f.type], "data": table[f.name]}
+        for f in route.features
+    ]
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_the_fast_way_and_the_long_way_give_the_same(data):
+    """V2 with a tensor a feature: the same rows, or the same words."""
+    route = data.draw(routes())
+    table = data.draw(tables(route))
+    body = encode({"inputs": tensors(route, table), "id": "mine"})
+    same(
+        route,
+        outcome(lambda: RouteParser(route, 3).infer(body, None, 7)),
+        outcome(lambda: parse_infer(body, None, route, 3, 7)),
+    )
+
+
+@given(st.data())
+def test_a_data_frame_goes_both_ways_too(data):
+    route = data.draw(routes())
+    table = data.draw(tables(route))
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    body = encode({"dataframe_split": {"columns": list(table), "data": rows}})
+    same(
+        route,
+        outcome(lambda: RouteParser(route, 3).invocation(body, 7)),
+        outcome(lambda: parse_invocation(body, route, 3, 7)),
+    )
+
+
+@given(st.data(), st.booleans())
+def test_numbers_mean_the_same_as_a_matrix_as_columns_and_as_bytes(data, nested):
+    """Four forms of one table of numbers are logged alike; nulls are NaN among bytes."""
+    route = data.draw(routes(types=("number",)))
+    table = data.draw(tables(route).filter(all_numbers))
+    if len(table) < 2:
+        return
+    n, width = len(next(iter(table.values()))), len(table)
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    flat = rows if nested else [value for row in rows for value in row]
+    matrix = {"name": "rows", "shape": [n, width], "datatype": "FP64", "data": flat}
+    parser = RouteParser(route, 100)
+    by_columns = outcome(lambda: parser.infer(encode({"inputs": tensors(route, table)}), None, 7))
+    by_matrix = outcome(lambda: parser.infer(encode({"inputs": [matrix]}), None, 7))
+    again = outcome(lambda: parser.infer(encode({"inputs": [matrix]}), None, 7))
+    values = np.array([[math.nan if v is None else v for v in row] for row in rows], np.float64)
+    by_bytes = outcome(lambda: parser.infer(*binary(matrix, values), 7))
+    for other in (by_matrix, again, by_bytes):
+        if isinstance(by_columns, tuple):
+            assert isinstance(other, tuple)
+            assert other[0] == by_columns[0]
+        else:
+            same(route, by_columns, other)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        ({"shape": [1, 3], "data": [1, 2, 3]}, r"it must be \[rows, 2\]"),
+        ({"shape": [2, 2], "data": [1, 2, 3]}, "has 3 values; it must have 4"),
+        ({"shape": [2, 2], "data": [[1, 2], [3]]}, "row 1 has 1 values; it must have 2"),
+        ({"shape": [1, 2], "data": ["a", 2]}, "'f0', row 0: the value is \"a\""),
+        ({"shape": [1, 2], "data": [1, 2], "datatype": "BYTES"}, "it must be FP64"),
+        ({"shape": [0, 2], "data": []}, "holds no rows"),
+        ({"shape": [1, 2]}, "has no data"),
+    ],
+)
+def test_a_matrix_that_is_none_is_refused_with_what_would_be_right(tensor, words):
+    route = Route(
+        "loan", "1", "r", "http://x:1", "d", "binary", (RouteFeature("f0", "number"), RouteFeature("f1", "number"))
+    )
+    body = encode({"inputs": [{"name": "rows", "datatype": "FP64", **tensor}]})
+    with pytest.raises(RequestError, match=words):
+        RouteParser(route, 100).infer(body, None, 7)
+
+
+def all_numbers(table):
+    return all(v is None or (type(v) in (int, float) and abs(v) < 1e300) for column in table.values() for v in column)
+
+
+def binary(matrix, values):
+    raw = np.ascontiguousarray(values).tobytes()
+    head = {key: value for key, value in matrix.items() if key != "data"}
+    text = encode({"inputs": [{**head, "parameters": {"binary_data_size": len(raw)}}]})
+    return text + raw, b"%d" % len(text)
+
+
+def encode(value):
+    # msgspec encodes no whole number beyond 64 bits.
+    return msgspec.json.encode(value) if not huge(value) else repr_json(value)
+
+
+def huge(value):
+    if isinstance(value, dict):
+        return any(map(huge, value.values()))
+    if isinstance(value, list):
+        return any(map(huge, value))
+    return type(value) is int and abs(value) >= 2**63
+
+
+def repr_json(value):
+    return json.dumps(value).encode()
