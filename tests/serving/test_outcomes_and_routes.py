@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from tests.serving.stack import ROW
+from tests.serving.stack import ROW, infer_body
 from trimtab.errors import OutcomeConflictError, RequestError, UnknownPredictionError
 
 UNKNOWN = "01a20724-2827-701d-b204-c0f625df39a4"
@@ -62,6 +62,27 @@ def test_a_bad_outcome_is_refused_with_its_place(served, outcome, part):
             client.outcomes("loan", [{"prediction_id": key, **outcome}])
     assert refusal.value.status == 400
     assert part in str(refusal.value)
+
+
+def test_outcomes_are_posted_as_csv_and_json_lines_by_the_callers_request_ids(served):
+    with served.client() as client:
+        for number in range(2):
+            body = infer_body({**ROW, "income": [float(number)]}, request_id=f"order-{number}")
+            assert httpx.post(f"{served.url}/v2/models/loan/infer", content=body).status_code == 200
+        address = f"{served.url}/v2/models/loan/outcomes"
+        posts = (
+            ("text/csv", "request_id,value\norder-0,1\norder-1,0\n"),
+            ("application/x-ndjson", '{"request_id": "order-0", "value": 1}\n{"request_id": "order-1", "value": 0}\n'),
+        )
+        answers = [
+            httpx.post(address, content=content, headers={"content-type": kind}).json() for kind, content in posts
+        ]
+        assert answers == [
+            {"accepted": 2, "duplicates": 0, "corrected": 0},
+            {"accepted": 0, "duplicates": 2, "corrected": 0},
+        ]
+        with pytest.raises(UnknownPredictionError, match="no prediction of a request 'order-2' is on record"):
+            client.outcomes("loan", [{"request_id": "order-2", "value": 0}])
 
 
 def test_only_the_admin_token_moves_routes(served):

@@ -119,7 +119,9 @@ class GatewayClient:
         return {**answer, **outputs, "release_id": answer["parameters"]["release_id"]}
 
     def outcomes(self, model: str, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-        """State outcomes: mappings of ``prediction_id``, ``value``, and if need be ``observed_at``, ``correction``.
+        """State outcomes: mappings of ``value`` and ``prediction_id``, or ``request_id`` in its stead.
+
+        They may have ``observed_at`` (ISO 8601 with a timezone; now by default) and ``correction`` (bool).
 
         Raises
         ------

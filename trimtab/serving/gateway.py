@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -36,15 +36,14 @@ from trimtab.errors import (
     ServiceUnavailableError,
     UnknownPredictionError,
 )
-from trimtab.predictions.outcomes import Outcome
-from trimtab.predictions.schema import from_microseconds
 from trimtab.serving.access import Access, Caller
 from trimtab.serving.batching import Lane
 from trimtab.serving.content import explain, parse_invocation
 from trimtab.serving.logs import log_request
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.operations import Operations
-from trimtab.serving.protocol import Rows, decode, parse_time
+from trimtab.serving.outcome_bodies import add_posted, parse_outcomes
+from trimtab.serving.protocol import Rows
 from trimtab.serving.protocol.columns import SCORER_DATATYPES
 from trimtab.serving.reading import Reader, parse_query
 from trimtab.serving.routes import Route, check_route, is_model_name
@@ -67,24 +66,6 @@ _STATUS_HEADERS: dict[int, Headers] = {
     503: [(b"retry-after", b"1")],
 }
 _BINARY = b"application/octet-stream"
-
-
-class OutcomeBody(msgspec.Struct, forbid_unknown_fields=True):
-    """One outcome as it is posted."""
-
-    prediction_id: str
-    value: bool | float
-    observed_at: str | None = None
-    correction: bool = False
-
-
-class OutcomesBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a post of outcomes."""
-
-    outcomes: list[OutcomeBody]
-
-
-_outcomes_decoder = msgspec.json.Decoder(OutcomesBody)
 
 
 class Answer(msgspec.Struct):
@@ -258,7 +239,7 @@ class Gateway:
         match "GET" if method == "HEAD" else method, parts:
             case "POST", ["v2", "models", model, "outcomes"]:
                 self._check(request, exchange, "outcomes", model)
-                return await self._outcomes(request.body, model)
+                return await self._outcomes(request, model)
             case "GET", ["predictions"]:
                 return await self._predictions(request, exchange)
             case "GET", ["predictions", prediction_id]:
@@ -293,13 +274,14 @@ class Gateway:
                 return await self._administer(method, rest, request.body, caller)
         raise RequestError(404, f"there is nothing at {method} {request.path}; {_ADDRESSES}")
 
-    async def _outcomes(self, body: bytes, model: str) -> Answer:
+    async def _outcomes(self, request: Request, model: str) -> Answer:
         lane = self._switchboard.find(model)
         if lane is None and not (is_model_name(model) and (self._settings.predictions_dir / model).is_dir()):
             self._switchboard.lane(model)
         binary = lane is not None and lane.route.kind == "binary"
-        outcomes = [_outcome(given, number, binary) for number, given in enumerate(_decode_outcomes(body))]
-        return _json(await _off_loop(self._switchboard.writer(model).outcomes.add, outcomes))
+        posted = parse_outcomes(request.body, request.header(b"content-type"), binary, time.time_ns() // 1000)
+        writer = self._switchboard.writer(model)
+        return _json(await _off_loop(add_posted, writer.outcomes, writer.log, posted))
 
     async def _predictions(self, request: Request, exchange: Exchange) -> Answer:
         caller = self._check(request, exchange, "read", None)
@@ -379,19 +361,6 @@ def _json(value: Any) -> Answer:
 
 def _page(page: tuple[bytes, bytes]) -> Answer:
     return Answer(200, *page)
-
-
-def _decode_outcomes(body: bytes) -> Iterable[OutcomeBody]:
-    return decode(_outcomes_decoder, body).outcomes
-
-
-def _outcome(given: OutcomeBody, number: int, binary: bool) -> Outcome:
-    value = float(given.value)
-    if binary and value not in (0.0, 1.0):
-        raise RequestError(400, f"outcome {number}: the value is {value:g}; of a binary model it must be 0 or 1")
-    now = time.time_ns() // 1000
-    observed = now if given.observed_at is None else parse_time(given.observed_at, f"outcome {number}: observed_at")
-    return Outcome(given.prediction_id, value, from_microseconds(observed), given.correction)
 
 
 async def _off_loop(work: Callable[..., Any], *arguments: Any) -> Any:

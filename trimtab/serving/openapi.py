@@ -117,7 +117,13 @@ def _model_paths(model: str, route: Route) -> dict[str, Any]:
         (400, 401, 403, 404, 409, 413, 429, 500, 503),
         _json_answer(schemas.RECEIPT),
         scope="outcomes",
-        body=_body({_JSON: {"schema": schemas.OUTCOMES}}),
+        body=_body(
+            {
+                _JSON: {"schema": schemas.OUTCOMES},
+                "application/x-ndjson": {"schema": schemas.OUTCOME_LINES},
+                "text/csv": {"schema": schemas.OUTCOMES_CSV},
+            }
+        ),
     )
     return {
         f"{base}/infer": infer,

@@ -32,27 +32,38 @@ ERROR: Schema = {
     "required": ["error"],
     "examples": [{"error": "column 'age', row 0: the value is 30.5; it must be a whole number of 64 bits"}],
 }
-OUTCOMES: Schema = {
+_OUTCOME: Schema = {
     "type": "object",
     "properties": {
-        "outcomes": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "prediction_id": {"type": "string", "format": "uuid"},
-                    "value": {"type": ["number", "boolean"], "description": "Of a binary model 0 or 1."},
-                    "observed_at": {"type": "string", "format": "date-time", "description": "By default, now."},
-                    "correction": {"type": "boolean", "default": False},
-                },
-                "required": ["prediction_id", "value"],
-                "additionalProperties": False,
-            },
-        }
+        "prediction_id": {"type": "string", "format": "uuid"},
+        "request_id": {
+            "type": "string",
+            "description": "In its stead: the caller's own id of the request, if it had one row.",
+        },
+        "value": {"type": ["number", "boolean"], "description": "Of a binary model 0 or 1."},
+        "observed_at": {"type": "string", "format": "date-time", "description": "By default, now."},
+        "correction": {"type": "boolean", "default": False},
     },
+    "required": ["value"],
+    "oneOf": [{"required": ["prediction_id"]}, {"required": ["request_id"]}],
+    "additionalProperties": False,
+}
+OUTCOMES: Schema = {
+    "type": "object",
+    "properties": {"outcomes": {"type": "array", "items": _OUTCOME}},
     "required": ["outcomes"],
     "additionalProperties": False,
     "examples": [{"outcomes": [{"prediction_id": _ID, "value": 1, "observed_at": "2024-01-31T12:00:00Z"}]}],
+}
+OUTCOME_LINES: Schema = {
+    "type": "string",
+    "description": "One outcome a line, as in the JSON form.",
+    "examples": [f'{{"prediction_id": "{_ID}", "value": 1}}\n'],
+}
+OUTCOMES_CSV: Schema = {
+    "type": "string",
+    "description": "With a header: value and prediction_id or request_id, and if need be observed_at, correction.",
+    "examples": [f"prediction_id,value\n{_ID},1\n"],
 }
 RECEIPT: Schema = {
     "type": "object",
