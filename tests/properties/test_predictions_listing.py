@@ -85,7 +85,7 @@ def _small_parts():
         yield
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     steps=st.lists(_step, max_size=12),
     queries=st.lists(_queries(), min_size=1, max_size=6),

@@ -9,6 +9,8 @@ the files that sealed spans become             ``segments.py``
 finding one prediction                         ``lookup.py``
 listing them, by caller, request, time ...     ``listing.py``, ``query.py``
 where a request id stands in a segment         ``request_index.py``
+a window as a stream, or as a DuckDB table     ``scan.py``
+one moment of a log, piece by piece            ``snapshot.py``
 a window of them with their outcomes           ``window.py``
 what came true                                 ``outcomes.py``
 how SQLite is used                             ``spool.py``, ``database.py``
@@ -22,6 +24,7 @@ from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.lookup import find_prediction
 from trimtab.predictions.outcomes import Outcome, Outcomes, Receipt
 from trimtab.predictions.query import Query
+from trimtab.predictions.scan import open_scan, register
 from trimtab.predictions.schema import log_schema, new_prediction_ids
 from trimtab.predictions.segments import SealedSpan
 from trimtab.predictions.window import read_window
@@ -38,5 +41,7 @@ __all__ = [
     "list_predictions",
     "log_schema",
     "new_prediction_ids",
+    "open_scan",
     "read_window",
+    "register",
 ]

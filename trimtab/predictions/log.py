@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from trimtab.errors import PredictionLogError, PrunedPredictionError, UnknownPredictionError
 from trimtab.predictions.request_index import RequestIndexes
+from trimtab.predictions.scan import scan_parts, select_columns
 from trimtab.predictions.schema import (
-    BASE_FIELDS,
     ID,
     conform,
     id_bytes,
@@ -31,13 +31,11 @@ from trimtab.predictions.schema import (
 )
 from trimtab.predictions.segments import (
     SealedSpan,
-    in_window,
     read_ids,
     read_row,
-    read_segment,
     write_segment,
 )
-from trimtab.predictions.snapshot import Snapshot
+from trimtab.predictions.snapshot import Bounds, Snapshot
 from trimtab.predictions.spool import Spool, View
 from trimtab.predictions.tombstones import Tombstones
 from trimtab.settings import Settings
@@ -103,16 +101,11 @@ class PredictionLog:
         PredictionLogError
             If a file is damaged or gone, or no row ever had such a column.
         """
-        bounds = (microseconds(start), microseconds(end))
-        view = self._spool.view(*bounds)
+        bounds = Bounds(start=microseconds(start), end=microseconds(end))
         wanted = None if columns is None else list(dict.fromkeys([*columns, "prediction_id"]))
-        parts = [read_segment(span, *bounds, wanted, release_id) for span, _ in view.segments]
-        for rows in _tables(view.batches):
-            rows = rows.filter(in_window(rows, *bounds, release_id))
-            parts.append(
-                rows if wanted is None else rows.select([name for name in wanted if name in rows.column_names])
-            )
-        table = _ordered(self._as_one([part for part in parts if len(part)], wanted))
+        with self.snapshot() as snapshot:
+            found = list(scan_parts(snapshot, bounds, wanted, release_id))
+        table = _ordered(self._as_one(found, wanted))
         return table if columns is None else table.select(list(columns))
 
     def get(self, prediction_id: str) -> dict[str, Any]:
@@ -229,7 +222,7 @@ class PredictionLog:
         schema = merge_schemas([part.schema for part in parts])
         if not parts or columns is not None:
             known = merge_schemas(self._spool.schemas())
-            schema = known if columns is None else _select(schema, known, columns, self.folder)
+            schema = known if columns is None else select_columns(schema, known, columns, self.folder)
         return pa.concat_tables([conform(part, schema) for part in parts]) if parts else schema.empty_table()
 
     @property
@@ -269,20 +262,6 @@ class PredictionLog:
                     "from an older copy? Put back the newest one"
                 )
             home.delete(name)
-
-
-def _select(schema: pa.Schema, known: pa.Schema, columns: list[str], folder: Path) -> pa.Schema:
-    """The columns' types: as in the rows at hand, else as the log ever knew them."""
-    fields = []
-    for name in columns:
-        source = schema if name in schema.names else known
-        if name not in source.names:
-            if len(known) > len(BASE_FIELDS) + 1:
-                raise PredictionLogError(f"no row in {folder} ever had a column {name!r}; there are {known.names}")
-            fields.append(pa.field(name, pa.null()))
-        else:
-            fields.append(source.field(name))
-    return pa.schema(fields)
 
 
 def _tables(batches: Sequence[pa.RecordBatch]) -> list[pa.Table]:

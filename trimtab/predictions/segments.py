@@ -147,28 +147,6 @@ def open_segment(span: SealedSpan) -> Iterator[pq.ParquetFile]:
             raise PredictionLogError(f"segment {span.uri} cannot be read ({error}); put it back from a copy") from error
 
 
-def read_segment(
-    span: SealedSpan, start: int, end: int, columns: Sequence[str] | None, release_id: str | None
-) -> pa.Table:
-    """Rows of a segment with event time (microseconds) in [start, end), in the order of their ids.
-
-    Row groups whose times lie outside are not read. ``columns`` that the segment lacks are left out.
-
-    Raises
-    ------
-    PredictionLogError
-        If the file is gone or damaged.
-    """
-    with open_segment(span) as file:
-        names = file.schema_arrow.names
-        wanted = names if columns is None else [name for name in columns if name in names]
-        needed = list(dict.fromkeys([*wanted, "event_time", "release_id"]))
-        position = names.index("event_time")
-        groups = [group for group in range(file.num_row_groups) if _overlaps(file, group, position, start, end)]
-        table = file.read_row_groups(groups, columns=needed)
-    return table.filter(in_window(table, start, end, release_id)).select(wanted)
-
-
 def read_ids(
     span: SealedSpan, manifest: Manifest, ids: Sequence[bytes], columns: Sequence[str] | None = None
 ) -> pa.Table:
@@ -200,10 +178,3 @@ def in_window(table: pa.Table, start: int, end: int, release_id: str | None) -> 
     times = pc.cast(table["event_time"], pa.int64())
     mask = pc.and_(pc.greater_equal(times, start), pc.less(times, end))
     return mask if release_id is None else pc.and_(mask, pc.equal(table["release_id"], release_id))
-
-
-def _overlaps(file: pq.ParquetFile, group: int, position: int, start: int, end: int) -> bool:
-    statistics = file.metadata.row_group(group).column(position).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    return bool(statistics.min_raw < end and statistics.max_raw >= start)

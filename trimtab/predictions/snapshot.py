@@ -81,6 +81,12 @@ class Snapshot:
         """One of :meth:`segments`."""
         return self._as_segment(self._connection.execute(f"{_SEGMENT}name = ?", (name,)).fetchone())
 
+    def spans(self, bounds: Bounds) -> list[SealedSpan]:
+        """The segments that may hold such rows, in the order of their first ids."""
+        condition, values = bounds.condition()
+        found = self._connection.execute(f"{_SEGMENT}pruned_at IS NULL AND {condition} ORDER BY first_id", values)
+        return [self._as_segment(row)[0] for row in found]
+
     def batches(
         self, bounds: Bounds, newest_first: bool = False, containing: bytes = b""
     ) -> Iterator[tuple[bytes, bytes, int]]:

@@ -165,13 +165,9 @@ class Spool:
             with self._database.reading() as connection:
                 yield Snapshot(self.path, connection, self._segment)
             return
-        with closing(sqlite3.connect(":memory:")) as nothing:
+        with closing(sqlite3.connect(":memory:", check_same_thread=False)) as nothing:
             nothing.executescript(_TABLES)
             yield Snapshot(self.path, nothing, self._segment)
-
-    def view(self, start: int, end: int) -> View:
-        """Batches and segments that may hold an event time (microseconds) in [start, end)."""
-        return self._view("max_event_time >= ? AND min_event_time < ?", (start, end))
 
     def view_ids(self, ids: Sequence[bytes]) -> View:
         """Batches and segments that may hold any of these ids."""
@@ -276,16 +272,6 @@ class Spool:
     def close(self) -> None:
         """Close the writing connection; the next append opens another."""
         self._database.close()
-
-    def _view(self, where: str, values: tuple[int, int]) -> View:
-        if not self.exists:
-            return View([], [])
-        with self._database.reading() as connection:
-            schemas = self._schemas(connection)
-            rows = connection.execute(f"{_BATCH}{_UNSEALED} AND {where} ORDER BY sequence", values).fetchall()
-            found = connection.execute(f"{_SEGMENT}AND {where} ORDER BY first_id", values)
-            segments = [self._segment(row) for row in found]
-        return View([decode_batch(self.path, schemas, *row) for row in rows], segments)
 
     def _segment(self, row: Any) -> tuple[SealedSpan, Manifest]:
         name, stored_as, digest, rows, size_bytes, first_id, last_id, start, end, manifest = row
