@@ -372,6 +372,9 @@ class _Connection(asyncio.Protocol):
         if self._refused or self._transport is None:
             return
         self._refused = True
+        self._server.buffered_bytes -= self._size
+        self._size = 0
+        self._body = []
         if self._busy or self._waiting:
             # The answer to an earlier request is still to come; it will close the connection.
             return
