@@ -44,7 +44,7 @@ def test_help_comes_within_a_second_and_names_every_command(tmp_path: Path) -> N
     assert time.monotonic() - start < 1.5  # a busy machine; about 0.2 s on an idle one
     for command in (
         *("up", "apply", "check", "retrain", "watch", "rollback", "lineage", "dossier", "demo"),
-        *("predictions", "ledger"),
+        *("predictions", "ledger", "tokens"),
     ):
         assert f" {command} " in done.stdout
     loaded = subprocess.run(
