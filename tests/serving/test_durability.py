@@ -19,7 +19,8 @@ from tests.serving.stack import ROW, infer_body, load, scoring, until
 from trimtab.errors import ServiceUnavailableError
 from trimtab.predictions import PredictionLog
 from trimtab.predictions.schema import id_text
-from trimtab.serving.batching import Lane, LogWriter
+from trimtab.serving.batching import Lane
+from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.protocol import Rows
 from trimtab.serving.routes import ModelLimits

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from trimtab.errors import RequestError
-from trimtab.serving.batching import Lane, LogWriter, Observer
+from trimtab.serving.batching import Lane, Observer
+from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.routes import Route, load_routes, save_routes
 from trimtab.settings import Settings
 
