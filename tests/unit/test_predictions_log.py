@@ -137,6 +137,7 @@ def test_a_seal_that_is_cut_short_loses_and_doubles_nothing(log, monkeypatch, po
     for _ in range(450):
         log.append(make_rows(2))
     kept = ids_in(log)
+    batch_bytes = len(make_rows(2).serialize())
 
     def cut_after(turns, real):
         left = iter(range(turns))
@@ -153,11 +154,11 @@ def test_a_seal_that_is_cut_short_loses_and_doubles_nothing(log, monkeypatch, po
         "while writing": ("trimtab.predictions.segments.sync", cut_after(0, None)),
         "before counting": (spool, "commit_segment", cut_after(0, None)),
         "before deleting": (spool, "drop_sealed", cut_after(1, spool.drop_sealed)),
-        # One looks for earlier leftovers, one counts the segment, one deletes the first 100 batches.
-        "while deleting": (spool._database, "writing", cut_after(3, spool._database.writing)),
+        # One counts the segment, one deletes the first 100 batches.
+        "while deleting": (spool._database, "writing", cut_after(2, spool._database.writing)),
     }
     with monkeypatch.context() as patch:
-        patch.setattr("trimtab.predictions.spool._DELETE_BATCHES", 100)
+        patch.setattr("trimtab.predictions.spool._DELETE_BYTES", 100 * batch_bytes)
         patch.setattr(*places[point])
         with pytest.raises(Cut):
             log.seal()

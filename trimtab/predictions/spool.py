@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import functools
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -31,7 +32,7 @@ from trimtab.predictions.tombstones import Tombstones
 from trimtab.settings import Settings
 
 FORMAT_VERSION = 2
-_DELETE_BATCHES = 200
+_DELETE_BYTES = 1024 * 1024
 _REQUIRED = ("prediction_id", "version", "release_id", "event_time", "logged_at", "score")
 
 # AUTOINCREMENT: a sequence is never given twice, also after all batches were sealed and deleted.
@@ -75,9 +76,9 @@ _INSERT_SEGMENT = """
 INSERT INTO segments (name, through_sequence, digest, row_count, size_bytes, first_id, last_id, min_event_time,
   max_event_time, manifest, home) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SEALED_THROUGH = "SELECT coalesce(max(through_sequence), 0) FROM segments"
-_DELETE_SEALED = """
-DELETE FROM batches WHERE sequence IN (SELECT sequence FROM batches
-  WHERE sequence <= (SELECT coalesce(max(through_sequence), 0) FROM segments) ORDER BY sequence LIMIT ?)"""
+_SEALED_BATCHES = """
+SELECT sequence, length(body) FROM batches
+WHERE sequence <= (SELECT coalesce(max(through_sequence), 0) FROM segments) ORDER BY sequence"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +241,15 @@ class Spool:
             connection.execute("COMMIT")
 
     def drop_sealed(self) -> None:
-        """Delete sealed batches, a few at a time so that appends hardly wait."""
-        while True:
+        """Delete sealed batches, a few at a time and with pauses, so that appends hardly wait."""
+        with self._database.reading() as connection:
+            sealed = connection.execute(_SEALED_BATCHES).fetchall()
+        for last_sequence in _portions(sealed, _DELETE_BYTES):
+            began = time.monotonic()
             with self._database.writing() as connection:
-                if connection.execute(_DELETE_SEALED, (_DELETE_BATCHES,)).rowcount < _DELETE_BATCHES:
-                    return
+                connection.execute("DELETE FROM batches WHERE sequence <= ?", (last_sequence,))
+            # SQLite lets whoever comes first have the file: without a pause that would be this loop again.
+            time.sleep(time.monotonic() - began)
 
     def spans(self, unacknowledged_only: bool = False) -> list[SealedSpan]:
         """The sealed segments, oldest first."""
@@ -304,3 +309,15 @@ def _any_within(ascending: Sequence[bytes], first: bytes, last: bytes) -> bool:
     """Whether any of the ids lies in [first, last]."""
     place = bisect.bisect_left(ascending, first)
     return place < len(ascending) and ascending[place] <= last
+
+
+def _portions(sealed: Iterable[tuple[int, int]], size_bytes: int) -> Iterator[int]:
+    """Where to stop so that each portion of (sequence, bytes) has about that many bytes; the last is the end."""
+    sequence = taken = 0
+    for sequence, length in sealed:
+        taken += length
+        if taken >= size_bytes:
+            yield sequence
+            taken = 0
+    if taken:
+        yield sequence
