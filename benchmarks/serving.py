@@ -93,7 +93,7 @@ def _round(contender: Contender, subject: Subject, scratch: Path, effort: Effort
         return measure(contender, subject, scratch, effort)
 
     def count(answered: int) -> None:
-        logged = contender.logged_rows()
+        logged = len(contender.logged_ids())
         if logged < answered:
             raise RuntimeError(f"the gateway answered {answered} rows and its log holds {logged}: that is no fair run")
 
@@ -119,19 +119,19 @@ def _figures(
     situations[f"{BATCH_ROWS:,} rows"] = report.batches(rows)
     text = frozenset(form.name for each in contenders for form in each.forms if not form.binary)
     verdicts = [
-        report.verdict(name, situations[name], aim, forms, lower_p99)
+        verdict
         for name, aim, lower_p99 in (("64 connections", 12, True), ("1 connection", 1, False), ("1,000 rows", 2, False))
         for forms in (text, None)
+        if (verdict := report.verdict(name, situations[name], aim, forms, lower_p99)) is not None
     ]
-    verdicts = [each for each in verdicts if each is not None]
     tables = [_points(name, found) for name, found in situations.items()]
     tables.append(_servers(contenders, rounds))
     tables.append(_limits(found_limits, situations))
     if verdicts:
         tables.append(_aims(verdicts))
     notes = [
-        f"medians of {asked.rounds} rounds of {asked.effort.seconds} s a point, after 1 s of warming up; every answer was the "
-        "model's; the gateway's log holds every row that it answered; no peer keeps a prediction log",
+        f"medians of {asked.rounds} rounds of {asked.effort.seconds} s a point, after 1 s of warming up; answers are "
+        "checked against the model's; the gateway's log holds every row that it answered; no peer keeps such a log",
         *(f"{name} took no part, or not to the end: {why}" for name, why in failed.items()),
         *(
             f"{name} was not asked with {form}: {why}"

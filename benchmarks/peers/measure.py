@@ -24,12 +24,17 @@ _Samples = list[tuple[np.ndarray, np.ndarray]]
 class Contender(Protocol):
     """What takes part."""
 
-    name: str
-    setup: str
-    forms: tuple[Form, ...]
+    @property
+    def name(self) -> str: ...
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def setup(self) -> str: ...
+
+    @property
+    def forms(self) -> tuple[Form, ...]: ...
 
     def prepare(self, subject: Subject, scratch: Path) -> None:
         """Install, and save the model in its own format. Raises PeerError."""

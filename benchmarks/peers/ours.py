@@ -75,15 +75,16 @@ class Ours:
         self._route(self.settings, ready, server)
         return url
 
-    def logged_rows(self) -> int:
-        """Rows in the prediction log of the gateway that was started last."""
+    def logged_ids(self) -> pa.ChunkedArray:
+        """Ids of all rows in the prediction log of the gateway that was started last."""
         assert self.settings is not None, "start comes first"
-        log = PredictionLog(self.settings.predictions_dir / MODEL)
+        log = PredictionLog(self.settings.predictions_dir / MODEL, self.settings)
         now = datetime.now(UTC)
         try:
-            return log.read(now - timedelta(days=1), now + timedelta(days=1), ["prediction_id"]).num_rows
+            table = log.read(now - timedelta(days=1), now + timedelta(days=1), ["prediction_id"])
         finally:
             log.close()
+        return table["prediction_id"]
 
     def _route(self, settings: Settings, ready: Path, server: Server) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S

@@ -69,12 +69,14 @@ class Server:
 
     def memory(self) -> Memory:
         """What all processes hold now."""
-        rss = pss = count = 0
-        for process in self._tree():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                held = process.memory_full_info()
-                rss, pss, count = rss + held.rss, pss + held.pss, count + 1
-        return Memory(rss / 2**20, pss / 2**20, count)
+        held = self.memory_by_root()
+        return Memory(
+            sum(each.rss_mib for each in held), sum(each.pss_mib for each in held), sum(each.processes for each in held)
+        )
+
+    def memory_by_root(self) -> list[Memory]:
+        """What each process that was started holds now, with its children, in the order of the starts."""
+        return [_weigh(_with_children(root.pid)) for root in self._roots]
 
     def cpu_s(self) -> float:
         """Seconds of processor time that the processes took so far."""
@@ -102,12 +104,23 @@ class Server:
         self._roots.clear()
 
     def _tree(self) -> list[psutil.Process]:
-        found: list[psutil.Process] = []
-        for root in self._roots:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(root.pid)
-                found += [process, *process.children(recursive=True)]
-        return found
+        return [process for root in self._roots for process in _with_children(root.pid)]
+
+
+def _with_children(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _weigh(processes: Sequence[psutil.Process]) -> Memory:
+    rss = pss = count = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            held = process.memory_full_info()
+            rss, pss, count = rss + held.rss, pss + held.pss, count + 1
+    return Memory(rss / 2**20, pss / 2**20, count)
 
 
 def await_first_answer(server: Server, base_url: str, form: Form, rows: np.ndarray, scores: np.ndarray) -> None:
