@@ -1,21 +1,33 @@
-"""A log that the first release wrote (samples/prediction-log-1) is read, and written on, for ever."""
+"""Logs of every format that was ever written (samples/prediction-log-*) are read, and written on, for ever.
+
+1: the first release. 2: segments say where they live, and what retention took away stays known.
+"""
 
 import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.prediction_rows import LATER, T0, make_rows
+from trimtab.errors import PrunedPredictionError
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, Receipt, read_window
 
-SAMPLE = Path(__file__).parent / "samples" / "prediction-log-1"
+SAMPLES = Path(__file__).parent / "samples"
 FIRST_ID = "018cc251-f400-7000-8000-000000000000"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return Path(shutil.copytree(SAMPLE, tmp_path / "loan"))
+    return Path(shutil.copytree(SAMPLES / "prediction-log-1", tmp_path / "loan"))
+
+
+@pytest.fixture
+def second(tmp_path):
+    return Path(shutil.copytree(SAMPLES / "prediction-log-2", tmp_path / "loan"))
 
 
 def test_its_rows_are_read(folder):
@@ -44,4 +56,42 @@ def test_it_is_written_on(folder):
     assert [span.rows for span in log.seal()] == [3, 4]
     assert len(log.read(T0, LATER)) == 7
     assert Outcomes(folder, log).add([Outcome(FIRST_ID, 0.0, LATER)]) == Receipt(0, 1, 0)
+    log.close()
+
+
+def test_it_is_brought_up_to_the_newest_format_once_by_whoever_comes_first(folder):
+    with ThreadPoolExecutor(4) as pool:
+        tables = list(pool.map(lambda _: PredictionLog(folder).read(T0, LATER), range(8)))
+    assert all(table.equals(tables[0]) for table in tables)
+    with closing(sqlite3.connect(folder / "spool.sqlite")) as spool:
+        assert spool.execute("PRAGMA user_version").fetchone() == (2,)
+        made = PredictionLog(folder.parent / "new")
+        made.append(make_rows(1))
+        made.close()
+        with closing(sqlite3.connect(folder.parent / "new" / "spool.sqlite")) as new:
+            for kind in ("table", "index"):
+                query = f"SELECT name FROM sqlite_master WHERE type = '{kind}' ORDER BY name"
+                assert spool.execute(query).fetchall() == new.execute(query).fetchall()
+            columns = "SELECT name, type, \"notnull\", dflt_value FROM pragma_table_info('segments') ORDER BY name"
+            assert spool.execute(columns).fetchall() == new.execute(columns).fetchall()
+
+
+def test_the_second_formats_rows_and_outcomes_are_read_and_what_was_pruned_is_known(second):
+    log = PredictionLog(second)
+    table = read_window(second, T0, LATER, LATER)
+    assert table.select(["income", "size", "outcome"]).to_pydict() == {
+        "income": [1.5, 1.5, 1.5],
+        "size": [None, None, 1.5],
+        "outcome": [0.0, None, None],
+    }
+    with pytest.raises(PrunedPredictionError, match=r"deleted on 2024-11-26 under the retention of 90 days.*\(3 pred"):
+        log.get(FIRST_ID)
+    assert (log.verify(), [span.rows for span in log.spans()]) == (1, [2])
+
+
+def test_the_second_format_is_written_on(second):
+    log = PredictionLog(second)
+    log.append(make_rows(2))
+    assert [span.rows for span in log.seal()] == [3]
+    assert len(log.read(T0, LATER)) == 5
     log.close()
