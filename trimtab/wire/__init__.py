@@ -1,4 +1,11 @@
-"""What the gateway and the scorer both speak: HTTP/1.1 (``http.py``) and V2 tensors (``tensors.py``).
+"""What the gateway and the scorer both speak: HTTP/1.1 and V2 tensors.
+
+==============================================  ==================
+a server, its start and its stop                ``http.py``
+a request, its exchange, what callers may cost  ``exchange.py``
+one caller's connection, byte by byte           ``connection.py``
+tensors in JSON and in binary                   ``tensors.py``
+==============================================  ==================
 
 It runs inside model images too, so it imports numpy, msgspec, httptools and uvloop only.
 """

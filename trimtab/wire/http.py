@@ -12,109 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import ssl
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
-from http import HTTPStatus
-from typing import cast
-from urllib.parse import unquote
 
-import httptools
-import msgspec
+from trimtab.wire.connection import Connection, Shared
+from trimtab.wire.exchange import Application, Exchange, Headers, Limits, Request, error_body
 
-_logger = logging.getLogger(__name__)
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+__all__ = ["Application", "Exchange", "Headers", "Limits", "Request", "Server", "error_body", "listen", "stop_signal"]
+
 _TICK_S = 1.0
-_LINGER_S = 2.0
 _BACKLOG = 2048
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one caller, and all together, may cost."""
-
-    header_bytes: int = 64 * 1024
-    body_bytes: int = 64 * 1024 * 1024
-    buffered_bytes: int = 512 * 1024 * 1024
-    """Bodies that are not yet complete, over all connections."""
-    connections: int = 4096
-    arrival_s: float = 60.0
-    """For a request to be complete, from its first byte."""
-    idle_s: float = 75.0
-    """Between requests of a connection."""
-
-
-class Request:
-    """A complete request. Header names are lower-case; ``path`` is decoded, ``query`` is not."""
-
-    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query", "received_at")
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        headers: list[tuple[bytes, bytes]],
-        keep_alive: bool,
-        received_at: float,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.received_at = received_at
-        """Seconds on the loop's clock."""
-        self.body = b""
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of that (lower-case) name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
-
-    def all(self, name: bytes) -> list[bytes]:
-        """Every header of that (lower-case) name, in their order."""
-        return [value for key, value in self.headers if key == name]
-
-
-Application = Callable[[Request, "Exchange"], None]
-"""Must see to it that every exchange is answered once; what it raises is logged and answered with 500."""
-
-
-class Exchange:
-    """Where the answer to one request goes."""
-
-    __slots__ = ("_connection", "request")
-
-    def __init__(self, connection: _Connection, request: Request) -> None:
-        self._connection: _Connection | None = connection
-        self.request = request
-
-    @property
-    def peer(self) -> str:
-        """The caller's address; empty once answered."""
-        return "" if self._connection is None else self._connection.peer
-
-    def answer(
-        self, status: int, body: bytes, content_type: bytes = b"application/json", headers: Headers = ()
-    ) -> None:
-        """Answer; does nothing if it was answered before or the caller is gone."""
-        if (connection := self._connection) is not None:
-            self._connection = None
-            connection.answer(self.request, status, body, content_type, headers)
-
-
-class Server:
+class Server(Shared):
     """One listening socket and its connections.
 
     Parameters
@@ -125,24 +37,16 @@ class Server:
     """
 
     def __init__(self, application: Application, limits: Limits | None = None) -> None:
-        self.application = application
-        self.limits = limits or Limits()
-        self.connections: set[_Connection] = set()
-        self.buffered_bytes = 0
-        self.date = b""
-        self.draining = False
-        """Set: every answer ends its connection, so that callers go elsewhere; new ones are still taken."""
-        self.stopped = False
+        super().__init__(application, limits or Limits())
         self._listener: asyncio.Server | None = None
         self._tick: asyncio.TimerHandle | None = None
-        self._all_gone = asyncio.Event()
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections on a bound socket."""
         loop = asyncio.get_running_loop()
         self._on_tick()
         self._listener = await loop.create_server(
-            lambda: _Connection(self, loop), sock=listener, ssl=tls, backlog=_BACKLOG
+            lambda: Connection(self, loop), sock=listener, ssl=tls, backlog=_BACKLOG
         )
 
     async def stop(self, timeout_s: float) -> None:
@@ -153,19 +57,13 @@ class Server:
         for connection in list(self.connections):
             connection.close_if_idle()
         if self.connections:
-            self._all_gone.clear()
+            self.all_gone.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_gone.wait(), timeout_s)
+                await asyncio.wait_for(self.all_gone.wait(), timeout_s)
         for connection in list(self.connections):
             connection.abort()
         if self._tick is not None:
             self._tick.cancel()
-
-    def forget(self, connection: _Connection) -> None:
-        """Called by a connection that has ended."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self._all_gone.set()
 
     def _on_tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -174,226 +72,6 @@ class Server:
         for connection in list(self.connections):
             connection.check_time(now)
         self._tick = loop.call_later(_TICK_S, self._on_tick)
-
-
-class _Connection(asyncio.Protocol):
-    """One caller's connection: parses requests, and hands them to the application one by one."""
-
-    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
-        self._server = server
-        self._loop = loop
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[Request] = deque()
-        self._busy = False
-        self._refused = False
-        self._paused = False
-        self._last = loop.time()
-        self._size = 0
-        self.peer = ""
-        self._begin()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses of asyncio.Transport.
-        self._transport = cast(asyncio.Transport, transport)
-        found = transport.get_extra_info("peername")
-        self.peer = f"{found[0]}:{found[1]}" if isinstance(found, tuple) else ""
-        self._server.connections.add(self)
-        if self._server.stopped:
-            self._refuse(503, "the server is shutting down")
-        elif len(self._server.connections) > self._server.limits.connections:
-            self._refuse(503, f"there are {self._server.limits.connections} connections already: try again")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self._server.buffered_bytes -= self._size
-        self._size = 0
-        self._waiting.clear()
-        self._server.forget(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return  # read and thrown away until the caller has read its answer
-        self._last = self._loop.time()
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request was taken as any other; what a protocol that is not spoken here would send is not read.
-            self._refused = True
-        except httptools.HttpParserError as error:
-            self._refuse(400, f"this is no HTTP/1.1 request: {error or type(error).__name__}")
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self._next()
-
-    # What httptools calls while it parses.
-
-    def on_message_begin(self) -> None:
-        self._begin()
-        self._arriving = True
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-        self._count_header(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self._headers.append((name, value))
-        self._count_header(len(name) + len(value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            self._expects = True
-        elif name == b"content-length" and int(value) > self._server.limits.body_bytes:
-            self._refuse(413, f"the body is {int(value)} bytes; {_most(self._server.limits)}")
-
-    def on_headers_complete(self) -> None:
-        if self._expects and not self._refused and self._transport is not None:
-            self._transport.write(_CONTINUE)
-
-    def on_body(self, part: bytes) -> None:
-        if self._refused:
-            return
-        self._size += len(part)
-        self._server.buffered_bytes += len(part)
-        self._body.append(part)
-        if self._size > self._server.limits.body_bytes:
-            self._refuse(413, f"the body is over {self._size} bytes; {_most(self._server.limits)}")
-        elif self._server.buffered_bytes > self._server.limits.buffered_bytes:
-            self._refuse(429, "too much is being sent at once: try again")
-
-    def on_message_complete(self) -> None:
-        self._arriving = False
-        self._server.buffered_bytes -= self._size
-        self._size = 0
-        if self._refused:
-            return
-        path, _, query = self._url.partition(b"?")
-        text = path.decode("latin-1")
-        request = Request(
-            self._parser.get_method().decode("latin-1"),
-            unquote(text) if "%" in text else text,
-            query.decode("latin-1"),
-            self._headers,
-            self._parser.should_keep_alive(),
-            self._last,
-        )
-        body = self._body
-        request.body = body[0] if len(body) == 1 else b"".join(body)
-        self._waiting.append(request)
-        if self._busy:
-            # Requests that are sent before the answer is read wait in the socket, not here.
-            self._pause_reading()
-        else:
-            self._next()
-
-    def answer(self, request: Request, status: int, body: bytes, content_type: bytes, headers: Headers) -> None:
-        """Write the answer to the request under way, and take the next."""
-        self._busy = False
-        if self._transport is None:
-            return
-        keep_alive = request.keep_alive and not self._refused and not self._server.draining
-        head = [
-            b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n"
-            % (status, _REASONS.get(status, b""), self._server.date, content_type, len(body))
-        ]
-        head.extend(b"%s: %s\r\n" % header for header in headers)
-        head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        if request.method != "HEAD":
-            head.append(body)
-        self._transport.write(b"".join(head))
-        self._last = self._loop.time()
-        if self._refused:
-            # Closed at once with bytes unread, the answer would be lost to a caller that still sends.
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-        elif not keep_alive:
-            self._transport.close()
-        elif self._waiting:
-            self._next()
-
-    def close_if_idle(self) -> None:
-        """Close the connection unless a request is under way."""
-        if self._transport is not None and not self._busy and not self._waiting:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """End the connection, whatever is under way."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def check_time(self, now: float) -> None:
-        """End a connection whose request does not arrive, or that has been idle for long."""
-        limits = self._server.limits
-        if self._transport is None or self._busy:
-            return
-        if self._refused and now - self._last > _LINGER_S:
-            self._transport.abort()
-        elif self._arriving and now - self._begun_at > limits.arrival_s:
-            self._refuse(408, f"the request was not complete after {limits.arrival_s:g} s")
-        elif not self._arriving and now - self._last > limits.idle_s:
-            self._transport.close()
-
-    def _begin(self) -> None:
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._header_bytes = 0
-        self._body: list[bytes] = []
-        self._size = 0
-        self._expects = False
-        self._arriving = False
-        self._begun_at = self._last
-
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self._server.limits.header_bytes:
-            self._refuse(431, f"the headers are over {self._server.limits.header_bytes} bytes")
-
-    def _next(self) -> None:
-        """Hand the next request over, if it is its turn."""
-        if self._busy or self._paused or not self._waiting:
-            return
-        request = self._waiting.popleft()
-        self._busy = True
-        if not self._waiting and self._transport is not None:
-            self._resume_reading()
-        exchange = Exchange(self, request)
-        try:
-            self._server.application(request, exchange)
-        except Exception:
-            # The one place for a broad except: every caller is answered, every fault is logged (so BLE001 is content).
-            _logger.exception("%s %s failed", request.method, request.path)
-            exchange.answer(500, error_body("internal error; the log has the details"))
-
-    def _refuse(self, status: int, message: str) -> None:
-        """Answer what is no request that can be read, and end the connection."""
-        if self._refused or self._transport is None:
-            return
-        self._refused = True
-        self._server.buffered_bytes -= self._size
-        self._size = 0
-        self._body = []
-        if self._busy or self._waiting:
-            # The answer to an earlier request is still to come; it will close the connection.
-            return
-        request = Request("GET", "", "", [], keep_alive=False, received_at=self._last)
-        headers = [(b"retry-after", b"1")] if status in (429, 503) else []
-        self.answer(request, status, error_body(message), b"application/json", headers)
-
-    def _pause_reading(self) -> None:
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
-            self._transport.resume_reading()
-
-
-def error_body(message: str) -> bytes:
-    """The body of every answer that refuses."""
-    return msgspec.json.encode({"error": message})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -432,7 +110,3 @@ async def stop_signal() -> signal.Signals:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     return await caught
-
-
-def _most(limits: Limits) -> str:
-    return f"at most {limits.body_bytes} are read: send several requests"

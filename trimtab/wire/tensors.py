@@ -20,7 +20,7 @@ EXTENSION = "binary_tensor_data"
 """The name under which a server's metadata lists the extension."""
 
 MATRIX_EXTENSION = "feature_matrix"
-"""The name under which a server says that it takes all features, if they are numbers, as one tensor [rows, features]."""
+"""The name under which a server says that it takes numeric features as one tensor [rows, features]."""
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),

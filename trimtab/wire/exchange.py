@@ -1,0 +1,101 @@
+"""A request, where its answer goes, and what callers may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller, and all together, may cost."""
+
+    header_bytes: int = 64 * 1024
+    body_bytes: int = 64 * 1024 * 1024
+    buffered_bytes: int = 512 * 1024 * 1024
+    """Bodies that are not yet complete, over all connections."""
+    connections: int = 4096
+    arrival_s: float = 60.0
+    """For a request to be complete, from its first byte."""
+    idle_s: float = 75.0
+    """Between requests of a connection."""
+
+
+class Request:
+    """A complete request. Header names are lower-case; ``path`` is decoded, ``query`` is not."""
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query", "received_at")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: list[tuple[bytes, bytes]],
+        keep_alive: bool,
+        received_at: float,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.received_at = received_at
+        """Seconds on the loop's clock."""
+        self.body = b""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that (lower-case) name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every header of that (lower-case) name, in their order."""
+        return [value for key, value in self.headers if key == name]
+
+
+class Answering(Protocol):
+    """What an exchange needs of its connection."""
+
+    peer: str
+
+    def answer(self, request: Request, status: int, body: bytes, content_type: bytes, headers: Headers) -> None: ...
+
+
+Application = Callable[[Request, "Exchange"], None]
+"""Must see to it that every exchange is answered once; what it raises is logged and answered with 500."""
+
+
+class Exchange:
+    """Where the answer to one request goes."""
+
+    __slots__ = ("_connection", "request")
+
+    def __init__(self, connection: Answering, request: Request) -> None:
+        self._connection: Answering | None = connection
+        self.request = request
+
+    @property
+    def peer(self) -> str:
+        """The caller's address; empty once answered."""
+        return "" if self._connection is None else self._connection.peer
+
+    def answer(
+        self, status: int, body: bytes, content_type: bytes = b"application/json", headers: Headers = ()
+    ) -> None:
+        """Answer; does nothing if it was answered before or the caller is gone."""
+        if (connection := self._connection) is not None:
+            self._connection = None
+            connection.answer(self.request, status, body, content_type, headers)
+
+
+def error_body(message: str) -> bytes:
+    """The body of every answer that refuses."""
+    return msgspec.json.encode({"error": message})
