@@ -35,7 +35,18 @@ def test_another_process_reads_the_same_settings(tmp_path: Path) -> None:
         ("TRIMTAB_MAX_ROWS", "-1", "TRIMTAB_MAX_ROWS is '-1'; it must be a whole number of at least 1"),
         ("TRIMTAB_MAX_BODY_BYTES", "0", "TRIMTAB_MAX_BODY_BYTES is '0'; it must be a whole number of at least 1"),
         ("TRIMTAB_RUNTIME", "podman", "must be one of auto"),
-        ("TRIMTAB_IMAGE_REPOSITORY", "models", "TRIMTAB_IMAGE_REPOSITORY is 'models'; it must be empty or a registry's"),
+        (
+            "TRIMTAB_SEGMENTS_URL",
+            "/a/folder",
+            "TRIMTAB_SEGMENTS_URL is '/a/folder'; it must be empty or s3://bucket/pre",
+        ),
+        ("TRIMTAB_SEGMENTS_URL", "s3://B_/x", "must be empty or s3://bucket/prefix"),
+        ("TRIMTAB_S3_ENDPOINT_URL", "127.0.0.1:9000", "must be empty or like http://127.0.0.1:9000"),
+        (
+            "TRIMTAB_IMAGE_REPOSITORY",
+            "models",
+            "TRIMTAB_IMAGE_REPOSITORY is 'models'; it must be empty or a registry's",
+        ),
         ("TRIMTAB_IMAGE_REPOSITORY", "https://a.example/models", "host and a path without tag"),
         ("TRIMTAB_LOG_FORMAT", "xml", "TRIMTAB_LOG_FORMAT is 'xml'; it must be text or json"),
         ("TRIMTAB_DRAIN_DELAY_S", "-1", "TRIMTAB_DRAIN_DELAY_S is '-1'; it must be a whole number of at least 0"),
@@ -45,6 +56,19 @@ def test_another_process_reads_the_same_settings(tmp_path: Path) -> None:
 def test_a_wrong_value_is_refused_with_its_variable(name: str, value: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRIMTAB_SEGMENTS_URL", "s3://me:s3cret@bucket/x"),
+        ("TRIMTAB_S3_ENDPOINT_URL", "http://me:s3cret@127.0.0.1:9000"),
+    ],
+)
+def test_an_address_that_holds_a_secret_is_refused_without_quoting_it(name: str, value: str) -> None:
+    with pytest.raises(SpecError, match=r"an address with a user name; .*without credentials") as refusal:
+        Settings.from_env({name: value})
+    assert "s3cret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("text", ["", '{"gateway_url": "http://12', "[1]", "null", '"word"', "\xff\xfe"])
