@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,15 +35,12 @@ def trimtab(home: Path, *arguments: str, **variables: str) -> subprocess.Complet
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=home)
 
 
-def test_help_comes_within_a_second_and_names_every_command(tmp_path: Path) -> None:
-    """The heavy libraries are not imported to say what there is."""
-    trimtab(tmp_path, "--help")
-    start = time.monotonic()
+def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    """What there is can be said at once: the heavy libraries come with the commands that need them."""
     done = trimtab(tmp_path, "--help")
-    assert time.monotonic() - start < 1.5  # a busy machine; about 0.2 s on an idle one
     for command in (
         *("up", "apply", "check", "retrain", "watch", "rollback", "lineage", "dossier", "demo"),
-        *("predictions", "ledger", "tokens"),
+        *("predictions", "outcomes", "ledger", "tokens"),
     ):
         assert f" {command} " in done.stdout
     loaded = subprocess.run(
