@@ -82,6 +82,7 @@ def list_predictions(
     PredictionLogError
         If a file is damaged or gone.
     """
+    settings = settings or Settings.from_env()
     # Only names that are there: a model's name never leads out of the folder.
     logs = [
         PredictionLog(predictions_dir / name, settings)
@@ -263,6 +264,10 @@ def _next_batch(visit: _Visit, batches: Iterator[tuple[bytes, bytes, int]]) -> _
 def _note(visit: _Visit, rows: pa.Table, source: pa.Table | tuple[SealedSpan, int]) -> None:
     """Note the rows that match, the best of them: more than a page's worth of one block are never needed."""
     places = visit.query.matches(rows)
+    if isinstance(source, tuple):
+        # A segment's rows are in the order of their ids: only an end of them can be on the page.
+        many = visit.query.limit + 1
+        places = places[-many:] if visit.query.newest_first else places[:many]
     if len(places) == 0:
         return
     ids = rows["prediction_id"].take(pa.array(places)).to_pylist()
@@ -323,6 +328,8 @@ def _records(matches: list[_Match]) -> list[tuple[str, dict[str, Any]]]:
                 rows = file.read_row_group(group, use_threads=False)
         else:
             rows = source
-        for match, record in zip(some, rows.take(pa.array([match.row for match in some])).to_pylist(), strict=True):
+        # Of one row a slice costs less than to gather it from every column.
+        taken = rows.slice(some[0].row, 1) if len(some) == 1 else rows.take(pa.array([match.row for match in some]))
+        for match, record in zip(some, taken.to_pylist(), strict=True):
             records[match.key] = (match.model, {**record, "prediction_id": id_text(record["prediction_id"])})
     return [records[match.key] for match in matches]

@@ -52,6 +52,7 @@ def find_prediction(
     """
     id_bytes(prediction_id)
     deleted: PrunedPredictionError | None = None
+    settings = settings or Settings.from_env()
     names = [name for name in log_names(predictions_dir) if models is None or name in models]
     for model in names:
         try:

@@ -187,7 +187,7 @@ class Spool:
                 )
                 if _any_within(wanted, id_bytes(sealed.first_id), id_bytes(sealed.last_id))
             ]
-            schemas = self._schemas(connection)
+            schemas = self._schemas(connection) if rows else {}
         return View([decode_batch(self.path, schemas, *row) for row in rows], segments)
 
     @functools.cached_property
