@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+_ERROR_CHARACTERS = 2000
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -97,5 +99,7 @@ class Exchange:
 
 
 def error_body(message: str) -> bytes:
-    """The body of every answer that refuses."""
+    """The body of every answer that refuses; cut, for a message may quote what the caller sent, megabytes of it."""
+    if len(message) > _ERROR_CHARACTERS:
+        message = f"{message[:_ERROR_CHARACTERS]}..."
     return msgspec.json.encode({"error": message})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from trimtab.serving.routes import Route, RouteFeature
 
 _INT64 = 2**63
 _SHOWN = 60
+_SHOWN_NAMES = 10
 _NONE = type(None)
 
 DATATYPES: Mapping[str, tuple[str, ...]] = {
@@ -51,15 +53,16 @@ def check_columns(route: Route, given: list[tuple[str, Any]], max_rows: int) -> 
     if not given or all(len(values) == 0 for values in by_name.values()):
         raise RequestError(400, f"the request holds no rows; it must hold at least one, with the columns {names}")
     if len(by_name) != len(given):
-        twice = sorted({name for name, _ in given if sum(name == other for other, _ in given) > 1})
+        counts = Counter(name for name, _ in given)
+        twice = some_names(sorted(name for name, count in counts.items() if count > 1))
         raise RequestError(400, f"columns {twice} are there more than once; each must be there once")
     if by_name.keys() != set(names):
-        missing = [name for name in names if name not in by_name]
-        extra = [name for name in by_name if name not in names]
+        missing = some_names([name for name in names if name not in by_name])
+        extra = some_names(sorted(by_name.keys() - set(names)))
         problem = " and ".join(
             text
             for text, odd in ((f"lacks columns {missing}", missing), (f"has unknown columns {extra}", extra))
-            if odd
+            if odd != "[]"
         )
         raise RequestError(400, f"the request {problem}; model {route.model!r} takes exactly {names}")
     columns = [by_name[name] for name in names]
@@ -179,6 +182,12 @@ def check_datatype(route: Route, name: str, datatype: str, values: Sequence[Any]
         raise RequestError(
             400, f"column {name!r} has datatype {datatype!r}; it must be {SCORER_DATATYPES[feature.type]}"
         )
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first few of a caller's names, for a message; it may have sent a million."""
+    few = ", ".join(repr(name if len(name) <= _SHOWN else name[:_SHOWN] + "...") for name in names[:_SHOWN_NAMES])
+    return f"[{few}]" if len(names) <= _SHOWN_NAMES else f"[{few}, and {len(names) - _SHOWN_NAMES} more]"
 
 
 def shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestError
-from trimtab.serving.protocol.columns import check_columns
+from trimtab.serving.protocol.columns import check_columns, some_names
 from trimtab.serving.protocol.rows import Rows, decode, event_times
 from trimtab.serving.routes import Route
 
@@ -83,6 +83,6 @@ def _by_name(records: list[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
     for number, record in enumerate(records):
         if odd := record.keys() ^ set(names):
             raise RequestError(
-                400, f"row {number} and row 0 differ in columns {sorted(odd)}; all rows must have the same"
+                400, f"row {number} and row 0 differ in columns {some_names(sorted(odd))}; all rows must have the same"
             )
     return [(name, [record[name] for record in records]) for name in names]
