@@ -6,21 +6,26 @@ import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import boto3
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.prediction_rows import LATER, T0, make_rows
 from tests.s3_servers import Wire, credentials, moto_server, new_bucket, real_server
 from trimtab.errors import PredictionLogError
+from trimtab.ledger import Ledger
 from trimtab.predictions import PredictionLog
 from trimtab.predictions import log as log_module
 from trimtab.predictions.homes import home_at, home_for
+from trimtab.predictions.retention import due, prune
 from trimtab.predictions.schema import id_text
 from trimtab.settings import Settings
 
+AS_OF = T0 + timedelta(days=120)
 NAME = "00-ff-0123456789abcdef.parquet"
 
 
@@ -125,11 +130,23 @@ def test_two_that_put_the_same_at_once_both_succeed(home, tmp_path):
     assert home.digest(NAME) == written(tmp_path)[1]
 
 
+def test_what_retention_says_is_deleted_and_the_rest_is_read(log, home, tmp_path):
+    log.append(make_rows(5))
+    (old,) = log.seal()
+    log.append(make_rows(5, at=T0 + timedelta(days=100)))
+    log.seal()
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    (pruned,) = prune(log, ledger, log.folder.name, 30, AS_OF)
+    assert (pruned.digest, home.has(old.name), len(home.names())) == (old.digest, False, 1)
+    assert (len(ids_in(log)), log.verify(), len(log.seal())) == (5, 1, 1)
+
+
 def test_names_are_whole_files_in_order(home, tmp_path):
     assert home.names() == []
     for name in ("b.parquet", "a.parquet", "c.parquet"):
         home.put(name, *written(tmp_path))
     assert home.names() == ["a.parquet", "b.parquet", "c.parquet"]
+    assert (home.has("a.parquet"), home.has("a")) == (True, False)
 
 
 def test_what_is_deleted_is_gone_and_may_be_deleted_again(home, tmp_path):
@@ -221,12 +238,21 @@ def test_a_spool_put_back_from_an_older_copy_does_not_cost_a_segment(log, home, 
     assert len(home.names()) == 1
 
 
-def test_segments_stay_readable_where_they_are_when_the_setting_moves(log, at, folder, tmp_path):
+def written_rows(tmp_path, log):
+    """A segment that was put and did not come to count, of rows that stand in the spool."""
+    path = tmp_path / "source"
+    pq.write_table(log.read(T0, LATER).slice(5), path)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_segments_stay_readable_where_they_are_when_the_setting_moves(log, home, at, folder, tmp_path):
     log.append(make_rows(5))
     (first,) = log.seal()
     moved = PredictionLog(folder, Settings(s3_endpoint_url=at.s3_endpoint_url))
     moved.append(make_rows(5))
+    home.put(NAME, *written_rows(tmp_path, moved))
     spans = moved.seal()
+    assert not home.has(NAME), "what a seal left in the home of before goes, too"
     assert (spans[0], len(ids_in(moved)), moved.verify()) == (first, 10, 2)
     assert Path(spans[1].path).parent == folder / "segments"
     moved.close()
@@ -283,6 +309,22 @@ def test_a_break_while_a_segment_is_read_names_it(wired, wire):
         wired.read(T0, LATER)
     wire.cut_answer_after = None
     assert len(wired.read(T0, LATER)) == 3000
+
+
+def test_a_pruning_that_breaks_is_finished_by_the_next(wired, wire, tmp_path):
+    """The segment is read no more, and what is left of it goes when the server answers again."""
+    wired.append(make_rows(5))
+    (span,) = wired.seal()
+    due(wired, [], 30, AS_OF)
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    wire.cut_ask_after = 0
+    with pytest.raises(PredictionLogError, match="cannot be used"):
+        prune(wired, ledger, wired.folder.name, 30, AS_OF)
+    wire.cut_ask_after = None
+    assert (ids_in(wired), span.home.has(span.name)) == ([], True)
+    wired.seal()
+    assert len(prune(wired, ledger, wired.folder.name, None, AS_OF)) == 1
+    assert not span.home.has(span.name)
 
 
 def test_an_altered_segment_is_named(log, at, home):

@@ -2,10 +2,12 @@
 
 Where to go to change ...
 
-=============================================  ==================
+=============================================  =================================================
 columns, ids and their forms                   ``schema.py``
 how a batch becomes durable, and what is read  ``log.py``
-the files that sealed spans become             ``segments.py``
+the files that sealed spans become             ``segments.py``, ``footers.py``
+where those live: a folder, S3                 ``homes.py``, ``homes_*.py``
+how long they are kept, and legal holds        ``retention.py``, ``holds.py``, ``tombstones.py``
 finding one prediction                         ``lookup.py``
 listing them, by caller, request, time ...     ``listing.py``, ``query.py``
 where a request id stands in a segment         ``request_index.py``
@@ -14,7 +16,7 @@ one moment of a log, piece by piece            ``snapshot.py``
 a window of them with their outcomes           ``window.py``
 what came true                                 ``outcomes.py``
 how SQLite is used                             ``spool.py``, ``database.py``
-=============================================  ==================
+=============================================  =================================================
 
 Stored formats are promises: columns are only ever added, and what an older version wrote is read for ever.
 """

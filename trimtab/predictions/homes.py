@@ -51,6 +51,10 @@ class SegmentHome(Protocol):
         """
         ...
 
+    def has(self, name: str) -> bool:
+        """Whether a whole file of that name is there."""
+        ...
+
     def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
         """A random-access file; a read fetches what is asked for, not the whole. The caller closes it.
 

@@ -63,6 +63,10 @@ class FolderHome:
                 aside.replace(self.path(name))
             sync(self.folder)
 
+    def has(self, name: str) -> bool:
+        with self._translated(name):
+            return self.path(name).exists()
+
     def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
         with self._translated(name):
             # Not mapped into memory: a file that is cut off under a map kills the process that reads it.

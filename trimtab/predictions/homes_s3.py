@@ -81,6 +81,10 @@ class S3Home:
             if found is None or found["Metadata"].get("sha256") != digest:
                 raise PredictionLogError(f"{self.uri(name)} was put and acknowledged, but is not there; put it again")
 
+    def has(self, name: str) -> bool:
+        with self._translated(name):
+            return self._head(name) is not None
+
     def open(self, name: str, size_bytes: int | None = None) -> pa.NativeFile:
         if size_bytes is None:
             with self._translated(name):

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trimtab.errors import PredictionLogError, PrunedPredictionError, UnknownPredictionError
+from trimtab.predictions.homes import SegmentHome
 from trimtab.predictions.request_index import RequestIndexes
 from trimtab.predictions.scan import scan_parts, select_columns
 from trimtab.predictions.schema import (
@@ -249,19 +250,23 @@ class PredictionLog:
 
     def _remove_leftovers(self) -> None:
         """Remove what a seal left that was cut short before it counted; its rows are still in the spool."""
-        home = self._spool.home
-        sealed = {span.name for span in self.spans() if span.home == home} | self.tombstones.names()
-        for name in home.names():
-            if name in sealed:
-                continue
-            with home.open(name) as source:
-                ids = pq.read_table(source, columns=["prediction_id"])["prediction_id"].to_pylist()
-            if self.missing(ids):
-                raise PredictionLogError(
-                    f"{home.uri(name)} holds predictions that {self._spool.path} does not know: was that file put back "
-                    "from an older copy? Put back the newest one"
-                )
-            home.delete(name)
+        spans, pruned = self.spans(), self.tombstones.names()
+        # A seal that was cut short may have been for another home than that of today.
+        for home in {self._spool.home, *(span.home for span in spans)}:
+            known = {span.name for span in spans if span.home == home} | pruned
+            for name in home.names():
+                if name not in known:
+                    self._remove_leftover(home, name)
+
+    def _remove_leftover(self, home: SegmentHome, name: str) -> None:
+        with home.open(name) as source:
+            ids = pq.read_table(source, columns=["prediction_id"])["prediction_id"].to_pylist()
+        if self.missing(ids):
+            raise PredictionLogError(
+                f"{home.uri(name)} holds predictions that {self._spool.path} does not know: was that file put back "
+                "from an older copy? Put back the newest one"
+            )
+        home.delete(name)
 
 
 def _tables(batches: Sequence[pa.RecordBatch]) -> list[pa.Table]:

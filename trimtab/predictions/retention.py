@@ -72,6 +72,8 @@ def prune(
 ) -> list[Pruned]:
     """Delete what a model's retention says, and finish what an earlier call began.
 
+    Appends and reads go on; a scan that began before may find a segment of that age gone, and is then to be run again.
+
     Parameters
     ----------
     log, ledger
@@ -147,7 +149,7 @@ def _mark(
 
 def _delete(log: PredictionLog, ledger: Ledger, model: str, stone: Tombstone, flow_run_id: str) -> Pruned:
     span = stone.span
-    if span.name in span.home.names():
+    if span.home.has(span.name):
         with open_segment(span) as file:
             ids = file.read(columns=["prediction_id"])["prediction_id"].to_pylist()
         outcomes = Outcomes(log.folder, log)
