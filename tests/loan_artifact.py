@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from trimtab.records import (
@@ -34,7 +35,7 @@ ROWS = {
 }
 
 
-def make_artifact(artifacts_dir: Path, seed: int = 0) -> str:
+def make_artifact(artifacts_dir: Path, seed: int = 0, artifact_format: str = "onnx") -> str:
     """Train a small model, write its artifact folder under its digest, and return the digest."""
     random = np.random.default_rng(seed)
     matrix = np.column_stack(
@@ -48,19 +49,22 @@ def make_artifact(artifacts_dir: Path, seed: int = 0) -> str:
     target = (matrix[:, 0] + random.normal(0, 10, 500) > 33).astype(int)
     categorical = np.array([False, False, True, False])
     estimator = HistGradientBoostingClassifier(max_iter=10, categorical_features=categorical, random_state=seed)
-    model = compile_trees(estimator.fit(matrix, target))
-    staged = artifacts_dir / f"staged-{seed}"
+    estimator.fit(matrix, target)
+    staged = artifacts_dir / f"staged-{artifact_format}-{seed}"
     staged.mkdir(parents=True)
-    lock = export_lock("onnx")
+    lock = export_lock(artifact_format)
     features = [
         {"name": "income", "type": "number", "nullable": True},
         {"name": "age", "type": "integer", "nullable": False},
         {"name": "region", "type": "category", "nullable": True, "categories": ["east", "north", "south", "west"]},
         {"name": "employed", "type": "boolean", "nullable": True},
     ]
-    manifest = {"format_version": 1, "model": "loan", "kind": "binary", "format": "onnx", "features": features}
+    manifest = {"format_version": 1, "model": "loan", "kind": "binary", "format": artifact_format, "features": features}
     (staged / "manifest.json").write_text(json.dumps({**manifest, "environment_digest": lock_digest(lock)}))
-    (staged / "model.onnx").write_bytes(model)
+    if artifact_format == "onnx":
+        (staged / "model.onnx").write_bytes(compile_trees(estimator))
+    else:
+        skops.io.dump(estimator, staged / "model.skops")
     (staged / "requirements.txt").write_text(lock)
     artifact = Artifact.load(staged)
     scores = artifact.predict(artifact.encode(ROWS)).tolist()

@@ -41,6 +41,17 @@ def test_stating_a_record_again_changes_nothing(ledger: Ledger) -> None:
     assert ledger.verify() == 1
 
 
+def test_a_record_from_before_a_field_was_added_may_be_stated_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = cause(1).model_dump_json(exclude={"ruling_id"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Cause, "model_dump_json", lambda _: older)
+        first = ledger.append(cause(1))
+    assert ledger.append(cause(1)).sequence == first.sequence
+    assert ledger.verify() == 1
+
+
 def test_another_record_under_a_known_id_is_refused(ledger: Ledger) -> None:
     ledger.append(cause(1))
     with pytest.raises(LedgerError, match="cause-1 is on record with other content"):

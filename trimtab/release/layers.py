@@ -30,7 +30,7 @@ SITE, CODE, ARTIFACT = (PurePosixPath("opt/trimtab") / name for name in ("site",
 """Where a model image holds its dependencies, the scoring code and the artifact."""
 
 _PLATFORMS = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
-_RECIPE = 2
+_RECIPE = 3
 """Raised when the way layers are written changes: layers kept from before are then not used."""
 
 
@@ -198,7 +198,7 @@ def _copy(source: Path, target: Path) -> None:
 def _compile(root: Path, part: PurePosixPath) -> None:
     if (python := _compiler()) is None:
         return
-    command = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command = [python, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
     done = subprocess.run(
         [*command, "-s", str(root), "-p", "/", str(root / part)],
         # Sets are written in the order of their hashes.

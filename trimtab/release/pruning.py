@@ -24,8 +24,8 @@ PATHS = (
     "onnxruntime/capi/libonnxruntime.so*",
     # Used by those converters alone.
     *("google", "flatbuffers"),
-    # Builds extension modules.
-    *(f"numpy/{name}" for name in ("distutils", "f2py", "_pyinstaller")),
+    # Builds extension modules. (numpy.f2py does too, but `from numpy import *`, as scipy has it, loads it.)
+    "numpy/distutils",
     *("joblib/test", "sklearn/datasets/data", "sklearn/datasets/images", "narwhals/testing"),
 )
 
