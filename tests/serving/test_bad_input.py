@@ -128,6 +128,7 @@ BAD = {
         ["event_time has 2 values", "1 rows"],
     ),
     "too many rows": (infer_body({k: v * 101 for k, v in ROW.items()}), 413, ["101 rows", "at most 100"]),
+    "a long id": (infer_body(request_id="x" * 201), 400, ["the request's id has 201 characters; it may have 200"]),
     "too large a body": (b" " * 20001, 413, ["20001 bytes", "20000"]),
 }
 

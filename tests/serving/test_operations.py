@@ -116,6 +116,8 @@ def test_a_trace_is_passed_to_the_scorer_and_answered_and_a_malformed_one_is_not
     response = post(gateway, traceparent=TRACEPARENT, tracestate="a=1,b=2")
     assert response.headers["traceparent"] == TRACEPARENT
     assert httpx.get(f"{gateway.scorer_url}/v2/models/loan").json()["trace"] == f"{TRACEPARENT}|a=1,b=2"
+    response = post(gateway, b"{", traceparent=TRACEPARENT)
+    assert (response.status_code, response.headers["traceparent"]) == (400, TRACEPARENT)
     response = post(gateway, traceparent=TRACEPARENT.upper(), tracestate="a=1")
     assert response.status_code == 200
     assert "traceparent" not in response.headers

@@ -49,7 +49,7 @@ from trimtab.serving.reading import Reader, parse_query
 from trimtab.serving.routes import Route, check_route, is_model_name
 from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import Scope
-from trimtab.serving.tracing import read_trace
+from trimtab.serving.tracing import TraceContext, read_trace
 from trimtab.settings import Settings
 from trimtab.wire.http import Exchange, Headers, Request, error_body
 from trimtab.wire.tensors import EXTENSION, HEADER_LENGTH
@@ -66,6 +66,7 @@ _STATUS_HEADERS: dict[int, Headers] = {
     503: [(b"retry-after", b"1")],
 }
 _BINARY = b"application/octet-stream"
+_MAX_REQUEST_ID_CHARACTERS = 200
 
 
 class Answer(msgspec.Struct):
@@ -175,20 +176,25 @@ class Gateway:
 
     def refuse(self, exchange: Exchange, error: BaseException, model: str | None = None) -> None:
         """Answer that a request is refused; count it if it was to predict with a model."""
+        request, trace = exchange.request, _trace(exchange.request)
+        request_id = (request.header(b"x-request-id") or b"").decode("latin-1")
+        trace_id = "" if trace is None else trace.trace_id.decode()
         if isinstance(error, RequestError):
             status, body = error.status, error_body(str(error))
         else:
-            request = exchange.request
-            _logger.error("%s %s failed", request.method, request.path, exc_info=error)
+            known = {"model": model, "request_id": request_id, "trace_id": trace_id}
+            _logger.error("%s %s failed", request.method, request.path, exc_info=error, extra=known)
             status, body = 500, error_body("internal error; the log has the details")
         if model is not None:
             self._metrics.refused(model, status)
             if self.logs_requests:
-                request = exchange.request
                 duration_ms = 1000 * (asyncio.get_running_loop().time() - request.received_at)
-                request_id = (request.header(b"x-request-id") or b"").decode("latin-1")
-                log_request(model, self._version_of(model) or "", status, duration_ms, 0, request_id=request_id)
-        exchange.answer(status, body, headers=_STATUS_HEADERS.get(status, ()))
+                version = self._version_of(model) or ""
+                log_request(model, version, status, duration_ms, 0, request_id=request_id, trace_id=trace_id)
+        headers = list(_STATUS_HEADERS.get(status, ()))
+        if trace is not None:
+            headers.append((b"traceparent", trace.traceparent))
+        exchange.answer(status, body, headers=headers)
 
     def _predict(
         self, request: Request, exchange: Exchange, model: str | None, is_invocation: bool, version: str | None = None
@@ -216,8 +222,13 @@ class Gateway:
             rows.caller = caller.on_record(request.header(b"x-trimtab-caller"))
             if not rows.request_id and (request_id := request.header(b"x-request-id")):
                 rows.request_id = request_id.decode("latin-1")
-            if request.header(b"traceparent") is not None:
-                rows.trace = read_trace(request.all(b"traceparent"), request.all(b"tracestate"))
+            if len(rows.request_id) > _MAX_REQUEST_ID_CHARACTERS:
+                # It stands beside each row: a long one of a large request would fill the memory.
+                raise RequestError(
+                    400,
+                    f"the request's id has {len(rows.request_id)} characters; it may have {_MAX_REQUEST_ID_CHARACTERS}",
+                )
+            rows.trace = _trace(request)
             lane.submit(rows, _Prediction(self, exchange, lane, rows, is_invocation))
         except RequestError as error:
             self.refuse(exchange, explain(error, request), model or "")
@@ -353,6 +364,12 @@ class Gateway:
     def _version_of(self, model: str) -> str | None:
         lane = self._switchboard.find(model)
         return None if lane is None else lane.route.version
+
+
+def _trace(request: Request) -> TraceContext | None:
+    if request.header(b"traceparent") is None:
+        return None
+    return read_trace(request.all(b"traceparent"), request.all(b"tracestate"))
 
 
 def _json(value: Any) -> Answer:
