@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the base image of model images from Debian's own packages: Python 3.11, its standard library, nothing to build with.
+# Make the base of trimtab's own image from Debian's own packages: Python 3.11, its standard library, nothing to build with.
 # Usage: infra/base-image.sh [TAG]        needs root, mmdebstrap, and a Docker engine that answers.
 set -euo pipefail
 
