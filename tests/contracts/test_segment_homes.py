@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from tests.prediction_rows import LATER, T0, make_rows
 from tests.s3_servers import Wire, credentials, moto_server, new_bucket, real_server
 from trimtab.errors import PredictionLogError
 from trimtab.ledger import Ledger
-from trimtab.predictions import PredictionLog
+from trimtab.predictions import PredictionLog, homes_s3
 from trimtab.predictions import log as log_module
 from trimtab.predictions.homes import home_at, home_for
 from trimtab.predictions.retention import due, prune
@@ -299,6 +300,22 @@ def test_a_look_up_in_s3_fetches_one_row_group(wired, wire):
     before = wire.answered_bytes
     assert wired.get(id_text(ids[25_000]))["score"] == 0
     assert wire.answered_bytes - before < span.size_bytes * 1.2 * 4096 / 40_000
+
+
+def test_a_scan_in_s3_takes_few_requests_whatever_the_columns(wired, wire):
+    """Not one a column and row group: each would take as long as a megabyte."""
+    for _ in range(40):
+        wired.append(make_rows(1000))
+    before = wired.read(T0, LATER, ["income", "score"])
+    wired.seal()
+    wired.read(T0, LATER, ["age"])
+    requests, events = [], homes_s3._client(wire.url, os.getpid()).meta.events
+    events.register("before-send.s3.GetObject", lambda **_: requests.append(1), unique_id="count")
+    try:
+        assert wired.read(T0, LATER, ["income", "score"]).equals(before)
+    finally:
+        events.unregister("before-send.s3.GetObject", unique_id="count")
+    assert 0 < len(requests) < 8
 
 
 def test_a_break_while_a_segment_is_read_names_it(wired, wire):

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from trimtab.predictions.homes_folder import file_digest
 
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _CHUNK_BYTES = 1024 * 1024
+_LONE_READS = 3
+_BLOCK_BYTES = 4 * 1024 * 1024
+_BLOCKS_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +169,17 @@ class S3Home:
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a file that Arrow reads at random: a read is a request for just these bytes."""
+    """An object as a file that Arrow reads at random.
+
+    The first few reads are requests for just these bytes: a look-up needs no more. Who reads on is scanning, and gets
+    blocks, which serve the reads that follow in whatever order they come: a request takes as long as a megabyte.
+    """
 
     def __init__(self, home: S3Home, name: str, size_bytes: int) -> None:
         super().__init__()
         self._home, self._name, self._size_bytes = home, name, size_bytes
-        self._position = 0
+        self._position = self._requests = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
     def readable(self) -> bool:
         return True
@@ -188,9 +197,27 @@ class _Ranges(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         left = max(self._size_bytes - self._position, 0)
         wanted = left if size < 0 else min(size, left)
-        found = self._home.read(self._name, self._position, wanted) if wanted else b""
+        found = self._bytes(self._position, wanted) if wanted else b""
         self._position += len(found)
         return found
+
+    def _bytes(self, start: int, wanted: int) -> bytes:
+        first, last = start // _BLOCK_BYTES, (start + wanted - 1) // _BLOCK_BYTES
+        if self._requests < _LONE_READS or wanted > _BLOCK_BYTES:
+            self._requests += 1
+            return self._home.read(self._name, start, wanted)
+        found = b"".join(self._block(number) for number in range(first, last + 1))
+        return found[start - first * _BLOCK_BYTES :][:wanted]
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            start = number * _BLOCK_BYTES
+            length = min(_BLOCK_BYTES, self._size_bytes - start)
+            self._blocks[number] = self._home.read(self._name, start, length)
+            if len(self._blocks) > _BLOCKS_KEPT:
+                self._blocks.popitem(last=False)
+        self._blocks.move_to_end(number)
+        return self._blocks[number]
 
 
 @functools.lru_cache(maxsize=8)
