@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import socket
 import sys
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from trimtab.settings import Settings
 from trimtab.wire.http import Limits, Server, listen, stop_signal
 
 _DRAIN_S = 30.0
+_logger = logging.getLogger("trimtab.serving")
 
 
 def main() -> int:
@@ -27,7 +29,7 @@ def main() -> int:
     Returns
     -------
     int
-        1 if it cannot start (said on stderr), else 0 once it has stopped.
+        1 if it cannot start (said in the log), else 0 once it has stopped.
     """
     settings = Settings.from_env()
     parser = argparse.ArgumentParser(prog="python -m trimtab.serving", description=__doc__)
@@ -43,7 +45,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, listener))
     except (TrimtabError, OSError) as error:
-        sys.stderr.write(f"the gateway does not start: {error}\n")
+        _logger.error("the gateway does not start: %s", error)
         return 1
     return 0
 
@@ -54,13 +56,17 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     gateway.start()
     server = Server(gateway, Limits(body_bytes=settings.max_body_bytes))
     await server.start(listener, tls)
-    await stop_signal()
+    host, port = listener.getsockname()[:2]
+    _logger.info("listening on %s port %d, %s; models: %s", host, port, "TLS" if tls else "plain", gateway.models())
+    signal = await stop_signal()
+    _logger.info("%s: stopping", signal.name)
     gateway.drain()
     server.draining = True
     # Whoever shares out the traffic learns that this gateway is not ready before it takes no more.
     await asyncio.sleep(settings.drain_delay_s)
     await server.stop(_DRAIN_S)
     await gateway.stop()
+    _logger.info("stopped")
 
 
 if __name__ == "__main__":

@@ -149,6 +149,10 @@ class Gateway:
         """
         self._switchboard.start()
 
+    def models(self) -> list[str]:
+        """What is served."""
+        return sorted(self._switchboard.routes())
+
     def drain(self) -> None:
         """Say from now on that no requests should be sent here; those that are will be answered."""
         self._operations.draining = True
