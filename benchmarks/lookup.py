@@ -47,13 +47,11 @@ BYTES_A_PREDICTION = 280
 CALLERS = pa.array([f"branch-{number:02}" for number in range(50)])
 
 
-def make_rows(number: int, n: int = SEGMENT_ROWS) -> pa.RecordBatch:
+def make_rows(number: int, n: int = SEGMENT_ROWS, rows_a_second: float = ROWS_A_SECOND) -> pa.RecordBatch:
     """The rows of segment ``number``: the same whenever it is asked for them."""
     random = np.random.default_rng(number)
-    at_us = (
-        int(START.timestamp()) * 1_000_000
-        + (number * SEGMENT_ROWS + np.arange(n, dtype=np.int64)) * 1_000_000 // ROWS_A_SECOND
-    )
+    after_s = (number * SEGMENT_ROWS + np.arange(n)) / rows_a_second
+    at_us = int(START.timestamp()) * 1_000_000 + (after_s * 1_000_000).astype(np.int64)
     halves = np.empty((n, 2), ">u8")
     halves[:, 0] = (at_us // 1000).astype(np.uint64) << np.uint64(16) | np.uint64(0x7000)
     halves[:, 1] = np.sort(random.integers(0, 2**61, n, np.uint64)) | np.uint64(1 << 63)

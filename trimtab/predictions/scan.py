@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from trimtab.predictions.log import PredictionLog
 
-_SPOOL_ROWS = 131_072
+# More at a time are slower: their memory is then new each time.
+_SPOOL_ROWS = 16_384
 _BATCH_ROWS = 131_072
 
 
@@ -158,7 +159,9 @@ def _parts(
         part = _read_segment(span, bounds, columns, release_id)
         if len(part):
             yield part
-    for rows in _spooled(snapshot, bounds):
+    needed = None if columns is None else [*columns, "event_time", "release_id"]
+    for rows in snapshot.stream(bounds, needed, _SPOOL_ROWS):
+        rows = rows.combine_chunks()
         found = rows.filter(in_window(rows, bounds.start, bounds.end, release_id))
         if len(found):
             yield found if columns is None else found.select([name for name in columns if name in found.column_names])
@@ -186,20 +189,6 @@ def _overlaps(file: pq.ParquetFile, group: int, position: int, bounds: Bounds) -
     if statistics is None or not statistics.has_min_max:
         return True
     return bool(statistics.min_raw < bounds.end and statistics.max_raw >= bounds.start)
-
-
-def _spooled(snapshot: Snapshot, bounds: Bounds) -> Iterator[pa.Table]:
-    """The spool's batches, as many of one schema together as may be: each by itself would cost more than its rows."""
-    waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in snapshot.stream(bounds):
-        if waiting and (rows >= _SPOOL_ROWS or batch.schema != waiting[0].schema):
-            yield pa.Table.from_batches(waiting).combine_chunks()
-            waiting, rows = [], 0
-        waiting.append(batch)
-        rows += batch.num_rows
-    if waiting:
-        yield pa.Table.from_batches(waiting).combine_chunks()
 
 
 def _schema_of(

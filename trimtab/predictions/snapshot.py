@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ FIRST_TIME, LAST_TIME = -(2**63), 2**63 - 1
 
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
 _BATCH = "SELECT sequence, schema_id, checksum, body FROM batches WHERE "
+_STREAM = "SELECT sequence, schema_id, checksum, body, row_count FROM batches WHERE "
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _BATCH_BOUNDS = "SELECT first_id, last_id, sequence FROM batches INDEXED BY batches_by_id WHERE "
 _BATCH_SCHEMAS = "SELECT DISTINCT schema_id FROM batches WHERE "
 _SEGMENT_BOUNDS = "SELECT first_id, last_id, name FROM segments WHERE pruned_at IS NULL AND "
@@ -120,11 +122,47 @@ class Snapshot:
         row = self._connection.execute(f"{_BATCH}sequence = ?", (sequence,)).fetchone()
         return decode_batch(self._path, self._schemas, *row)
 
-    def stream(self, bounds: Bounds) -> Iterator[pa.RecordBatch]:
-        """The unsealed batches that may hold such rows, as they were appended, one after the other."""
+    def stream(self, bounds: Bounds, columns: Sequence[str] | None, chunk_rows: int) -> Iterator[pa.Table]:
+        """The unsealed batches that may hold such rows, in the order in which they were appended, many at a time.
+
+        Parameters
+        ----------
+        bounds
+        columns
+            Only these, where the batches have them; all by default.
+        chunk_rows
+            About so many rows to a table; all rows of a table are of one schema.
+
+        Raises
+        ------
+        PredictionLogError
+            If a batch is damaged.
+        """
         condition, values = bounds.condition()
-        for row in self._connection.execute(f"{_BATCH}{_UNSEALED} AND {condition} ORDER BY sequence", values):
-            yield decode_batch(self._path, self._schemas, *row)
+        query = f"{_STREAM}{_UNSEALED} AND {condition} ORDER BY sequence"
+        bodies: list[bytes] = []
+        current, rows = -1, 0
+        for sequence, schema_id, checksum, body, row_count in self._connection.execute(query, values):
+            if bodies and (rows >= chunk_rows or schema_id != current):
+                yield self._decode(current, bodies, columns)
+                bodies, rows = [], 0
+            check_batch(self._path, self._schemas, sequence, schema_id, checksum, body)
+            bodies.append(body)
+            current, rows = schema_id, rows + row_count
+        if bodies:
+            yield self._decode(current, bodies, columns)
+
+    def _decode(self, schema_id: int, bodies: list[bytes], columns: Sequence[str] | None) -> pa.Table:
+        """Batches as one table: read as one IPC stream, a small batch costs a tenth of what it does by itself."""
+        schema = self._schemas[schema_id]
+        options = pa.ipc.IpcReadOptions()
+        if columns is not None:
+            options.included_fields = [place for place, name in enumerate(schema.names) if name in columns]
+        stream = b"".join([schema.serialize().to_pybytes(), *bodies, _END_OF_STREAM])
+        with pa.ipc.open_stream(stream, options=options) as reader:
+            table = reader.read_all()
+        # Without any field of its own the reader takes them all.
+        return table if columns is None else table.select([name for name in table.column_names if name in columns])
 
     def schemas(self, bounds: Bounds | None = None) -> list[pa.Schema]:
         """Schemas of the unsealed batches that may hold such rows; without bounds, all that the log ever knew."""
@@ -145,6 +183,19 @@ def decode_batch(
     PredictionLogError
         If it is damaged.
     """
+    check_batch(path, schemas, sequence, schema_id, checksum, body)
+    return pa.ipc.read_record_batch(pa.py_buffer(body), schemas[schema_id])
+
+
+def check_batch(
+    path: Path, schemas: dict[int, pa.Schema], sequence: int, schema_id: int, checksum: int, body: bytes
+) -> None:
+    """Hold a batch against its checksum.
+
+    Raises
+    ------
+    PredictionLogError
+        If it is damaged.
+    """
     if zlib.crc32(body) != checksum or schema_id not in schemas:
         raise PredictionLogError(f"batch {sequence} in {path} is damaged; put the file back from a copy")
-    return pa.ipc.read_record_batch(pa.py_buffer(body), schemas[schema_id])
