@@ -146,6 +146,22 @@ def test_bad_rows_are_set_aside_with_line_and_reason_and_what_is_good_is_stored(
     assert outcomes.history(ids[2])[0]["observed_at"] == datetime(2024, 1, 1, 2, tzinfo=UTC)
 
 
+def test_lines_are_counted_also_where_a_cell_holds_more_than_one(tmp_path, outcomes, log, ids):
+    """And a quote that is never closed takes no more than the cells that it swallows."""
+    file = tmp_path / "outcomes.csv"
+    note = '"two\nlines\r\nor three"'
+    rows = ["prediction_id,note,value", f"{ids[0]},{note},1", f"{ids[1]},,x", "", f"{ids[2]},{note},x"]
+    file.write_text("\n".join([*rows, f"{ids[3]},,1", f'{ids[4]},"never closed,1', "y" * 140_000, f"{ids[5]},,1"]))
+    report = load(file, outcomes, log)
+    assert told(report)[0] == 3
+    assert [(int(row["line"]), row["reason"]) for row in rejected(file)] == [
+        (5, "not a finite number"),
+        (9, "not a finite number"),
+        (12, "malformed row"),
+    ]
+    assert "field larger than field limit" in rejected(file)[-1]["detail"]
+
+
 def test_the_file_of_rejects_put_right_is_loaded_in_its_turn(tmp_path, outcomes, log, ids):
     file = write(
         tmp_path / "outcomes.csv", [{"prediction_id": ids[0], "value": "l"}, {"prediction_id": ids[1], "value": "0"}]

@@ -8,6 +8,7 @@ import pytest
 from tests.prediction_rows import LATER, T0, make_rows
 from trimtab.errors import OutcomeConflictError, PredictionLogError, UnknownPredictionError
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, Receipt, new_prediction_ids, read_window
+from trimtab.predictions.scan import register
 from trimtab.predictions.schema import id_text
 from trimtab.predictions.window import register_window
 
@@ -125,7 +126,7 @@ def test_one_query_in_duckdb_gives_the_window(tmp_path, outcomes, ids):
     as_of = T0 + HOUR + timedelta(seconds=2)
     window = read_window(tmp_path, T0, LATER, as_of, maturity=HOUR)
     with duckdb.connect() as connection:
-        connection.register("loan", PredictionLog(tmp_path).read(T0, LATER))
+        register(connection, "loan", PredictionLog(tmp_path), T0, LATER)
         for _ in range(2):
             register_window(connection, "loan", outcomes, as_of, HOUR)
         found = connection.sql("SELECT * FROM predictions_with_outcomes ORDER BY prediction_id").to_arrow_table()

@@ -105,8 +105,9 @@ def read_csv(
     columns = _columns(header, layout, name)
     places = [None if column is None else header.index(column) for column in columns]
     while True:
+        start = reader.line_num
         lines, rows, malformed = _csv_rows(reader, len(header), chunk_rows)
-        if not lines and not malformed:
+        if reader.line_num == start:
             break
         cells = list(zip(*rows, strict=True)) or [()] * len(header)
         parts = [None if place is None else list(cells[place]) for place in places]
@@ -179,21 +180,25 @@ def _columns(names: Sequence[str] | None, layout: Layout, file: str) -> tuple[st
 
 
 def _csv_rows(reader: Any, width: int, at_most: int) -> tuple[list[int], list[list[str]], list[tuple[int, str]]]:
+    """The next rows, the line in which each ends, and the lines that are no row."""
+    start = reader.line_num
+    found: list[list[str]] = []
+    malformed: list[tuple[int, str]] = []
+    try:
+        # One call for all: what was read stays in the list if the reader stumbles.
+        found.extend(itertools.islice(reader, at_most))
+    except csv.Error as error:
+        malformed.append((reader.line_num, str(error)))
+    if not malformed and reader.line_num - start == len(found) and all(len(row) == width for row in found):
+        return list(range(start + 1, start + len(found) + 1)), found, []
     lines: list[int] = []
     rows: list[list[str]] = []
-    malformed: list[tuple[int, str]] = []
-    while len(rows) + len(malformed) < at_most:
-        try:
-            for row in reader:
-                if len(row) == width:
-                    lines.append(reader.line_num)
-                    rows.append(row)
-                elif row:
-                    malformed.append((reader.line_num, f"{len(row)} cells, where the header has {width}"))
-                if len(rows) + len(malformed) >= at_most:
-                    break
-            else:
-                break
-        except csv.Error as error:
-            malformed.append((reader.line_num, str(error)))
+    line = start
+    for row in found:
+        line += 1 + sum(cell.count("\n") + cell.count("\r") - cell.count("\r\n") for cell in row)
+        if len(row) == width:
+            lines.append(line)
+            rows.append(row)
+        elif row:
+            malformed.append((line, f"{len(row)} cells, where the header has {width}"))
     return lines, rows, malformed

@@ -14,6 +14,7 @@ from trimtab.predictions.snapshot import Bounds
 from trimtab.predictions.window import read_window
 
 DAY = timedelta(days=1)
+_SPOOL_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,12 @@ class DayStatus:
 
 def days_of(folder: Path) -> tuple[datetime, datetime] | None:
     """The first day of event time in a model's log, and the end of its last, in UTC; None if the log is empty."""
-    log = PredictionLog(folder)
-    times = [time for span in log.spans() for time in (span.min_event_time, span.max_event_time)]
-    with log.snapshot() as snapshot:
-        for batch in snapshot.stream(Bounds()):
-            times += pc.min_max(batch["event_time"]).as_py().values()
+    times: list[datetime] = []
+    with PredictionLog(folder).snapshot() as snapshot:
+        for span in snapshot.spans(Bounds()):
+            times += (span.min_event_time, span.max_event_time)
+        for rows in snapshot.stream(Bounds(), ["event_time"], _SPOOL_ROWS):
+            times += pc.min_max(rows["event_time"]).as_py().values()
     if not times:
         return None
     return _day(min(times)), _day(max(times)) + DAY

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,14 +9,13 @@ import pyarrow.compute as pc
 from trimtab.predictions.listing import list_predictions
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.query import Query
+from trimtab.predictions.scan import scan_parts
 from trimtab.predictions.schema import ID, id_bytes
-from trimtab.predictions.segments import open_segment
 from trimtab.predictions.snapshot import Bounds
 
 _FEW = 100
 """So many are looked up one by one in the index; for more, two columns of the log are read once."""
 _COLUMNS = ["request_id", "prediction_id"]
-_BATCH_ROWS = 65_536
 
 
 def predictions_of(log: PredictionLog, request_ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
@@ -67,18 +64,9 @@ def _few(log: PredictionLog, asked: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 def _many(log: PredictionLog, asked: pa.Array) -> tuple[pa.Array, pa.Array]:
     requests, ids = [pa.array([], pa.string())], [pa.array([], ID)]
-    for rows in _rows(log):
-        mask = pc.is_in(rows["request_id"], value_set=asked, skip_nulls=True)
-        requests.append(rows["request_id"].filter(mask))
-        ids.append(rows["prediction_id"].filter(mask).cast(ID))
-    return pa.concat_arrays(requests), pa.concat_arrays(ids)
-
-
-def _rows(log: PredictionLog) -> Iterator[pa.RecordBatch]:
-    """Both columns of the whole log, piece by piece."""
     with log.snapshot() as snapshot:
-        for _, _, name in snapshot.segments(Bounds()):
-            with open_segment(snapshot.segment(name)[0]) as file:
-                yield from file.iter_batches(_BATCH_ROWS, columns=_COLUMNS)
-        for batch in snapshot.stream(Bounds()):
-            yield batch.select(_COLUMNS)
+        for part in scan_parts(snapshot, Bounds(), _COLUMNS):
+            found = part.filter(pc.is_in(part["request_id"], value_set=asked, skip_nulls=True))
+            requests += found["request_id"].chunks
+            ids += found["prediction_id"].cast(ID).chunks
+    return pa.concat_arrays(requests), pa.concat_arrays(ids)

@@ -105,7 +105,7 @@ def register_window(
     ----------
     connection : duckdb.DuckDBPyConnection
     predictions
-        Name of the table or view of the model's log in that connection (``trimtab.predictions.scan`` registers it).
+        Name of the model's log in that connection, as :func:`trimtab.predictions.scan.register` made it.
     outcomes
         Of the model; copied into the temporary table ``outcomes``.
     as_of
