@@ -14,7 +14,8 @@ body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink
 main{max-width:1000px;margin:0 auto;padding:32px 20px}h1{font-size:24px;margin:0 0 4px}
 h2{font-size:18px;margin:28px 0 8px}
 .soft{color:var(--soft)}details{background:#fff;border:1px solid var(--line);border-radius:8px;margin:8px 0}
-summary{padding:8px 14px;cursor:pointer;display:flex;gap:12px;flex-wrap:wrap;align-items:baseline}details>div{padding:0 16px 14px}
+summary{padding:8px 14px;cursor:pointer;display:flex;gap:12px;flex-wrap:wrap;align-items:baseline}
+details>div{padding:0 16px 14px}
 code,pre{font:13px ui-monospace,Menlo,Consolas,monospace}b{min-width:52px}
 pre{background:#f0f3f6;border-radius:6px;padding:10px;overflow-x:auto;margin:6px 0;
 white-space:pre-wrap;overflow-wrap:anywhere}
