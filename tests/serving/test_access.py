@@ -398,3 +398,13 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
     log = (encrypted.home / "gateway.log").read_text()
     assert "the certificate known until now stays in use" in log
     assert good.decode().splitlines()[1] not in log
+
+
+def test_a_token_for_one_model_is_described_that_model_alone(guarded):
+    described = httpx.get(f"{guarded.url}/openapi.json", headers=bearer(guarded.texts["loans"]))
+    page = httpx.get(f"{guarded.url}/docs", headers=bearer(guarded.texts["loans"]))
+    for text in (described.text, page.text):
+        assert "/v2/models/loan/infer" in text
+        assert "fraud" not in text
+    infer = described.json()["paths"]["/v2/models/loan/infer"]["post"]
+    assert infer["security"] == [{"token": ["predict"]}]
