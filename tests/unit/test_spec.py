@@ -80,6 +80,8 @@ def test_an_unknown_model_is_named_beside_those_that_there_are(tmp_path: Path) -
         ({"policy": {"coldown": 1}}, r"policy.coldown is 1: there is no such field; did you mean 'cooldown'\?"),
         ({"protected": "income"}, r"protected is 'income': must be a tuple: \('income',\)"),
         ({"trainers": []}, "trainers is"),
+        ({"retention_days": 7}, "retention_days is 7; it must be at least 8: the watch reads a window of 7 days"),
+        ({"retention_days": 0}, "retention_days is 0"),
     ],
 )
 def test_a_wrong_spec_is_refused_with_field_value_and_remedy(
