@@ -216,6 +216,13 @@ async def test_a_stop_answers_what_is_under_way_and_takes_no_more(served):
     writer.close()
 
 
-async def test_a_caller_who_asks_for_another_protocol_is_answered_in_this_one(served):
-    answer = await served.talk(b"GET /x HTTP/1.1\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n")
-    assert statuses(answer) == [200]
+@pytest.mark.parametrize(
+    "body", [b"content-length: 2\r\n\r\nhi", b"transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"]
+)
+async def test_a_caller_who_asks_for_another_protocol_is_answered_in_this_one(served, body):
+    """Body and all, and goes on: Java's HttpClient asks for HTTP/2 with its first request, whatever that is."""
+    wish = b"POST /x HTTP/1.1\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAM\r\n"
+    answer = await served.talk(wish + body + b"GET /next HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert statuses(answer) == [200, 200]
+    assert b"POST /x  hi" in answer
+    assert answer.endswith(b"GET /next  ")

@@ -16,6 +16,10 @@ from trimtab.wire.exchange import Application, Exchange, Headers, Limits, Reques
 _logger = logging.getLogger(__name__)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _LINGER_S = 2.0
+_FRAMING = 16
+"""Bytes that a message may take for each of its body: a chunk of one byte takes six."""
+_PER_HEADER_BYTES = 32
+"""What a header costs beside its text, as HTTP/2 counts it (RFC 9113, 6.5.2)."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -27,6 +31,7 @@ class Shared:
         self.limits = limits
         self.connections: set[Connection] = set()
         self.buffered_bytes = 0
+        """Of bodies that are not yet answered, complete or not."""
         self.date = b""
         self.draining = False
         """Set: every answer ends its connection, so that callers go elsewhere; new ones are still taken."""
@@ -50,10 +55,14 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()
         self._busy = False
+        self._dispatching = False
         self._refused = False
         self._paused = False
+        self._ended = False
+        self._unsent = 0
         self._last = loop.time()
         self._size = 0
+        self._body: bytes | bytearray = b""
         self.peer = ""
         self._begin()
 
@@ -72,20 +81,33 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._server.buffered_bytes -= self._size
         self._size = 0
-        self._waiting.clear()
+        self._drop_waiting()
         self._server.forget(self)
+
+    def eof_received(self) -> bool:
+        # A caller may end its side once all is sent, and still read: what was sent whole is answered. TLS cannot.
+        self._ended = True
+        has_tls = self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
+        return (self._busy or bool(self._waiting)) and not has_tls
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return  # read and thrown away until the caller has read its answer
         self._last = self._loop.time()
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request was taken as any other; what a protocol that is not spoken here would send is not read.
-            self._refused = True
-        except httptools.HttpParserError as error:
-            self._refuse(400, f"this is no HTTP/1.1 request: {error or type(error).__name__}")
+        self._received += len(data)
+        parts = [memoryview(data)]
+        while parts:
+            part = parts.pop()
+            try:
+                self._parser.feed_data(part)
+            except httptools.HttpParserUpgrade as upgrade:
+                parts += [each for each in (part[upgrade.args[0] :], memoryview(self._head_again())) if each]
+            except httptools.HttpParserError as error:
+                self._refuse(400, f"this is no HTTP/1.1 request: {error or type(error).__name__}")
+                return
+        # The parser keeps a header, and a trailer, until it is whole: what is not yet told is bounded here.
+        if self._arriving and self._received > self._server.limits.header_bytes + _FRAMING * self._size:
+            self._refuse(431, f"the headers are over {self._server.limits.header_bytes} bytes")
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -105,49 +127,66 @@ class Connection(asyncio.Protocol):
         self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_header(len(name) + len(value) + _PER_HEADER_BYTES)
+        if not self._heading:
+            return  # a trailer: what it says must not count as a header that nobody checked (RFC 9110, 6.5.1)
         name = name.lower()
         self._headers.append((name, value))
-        self._count_header(len(name) + len(value))
-        if name == b"expect" and value.lower() == b"100-continue":
+        if name == b"upgrade":
+            self._upgrades = True
+        elif name == b"expect" and value.lower() == b"100-continue":
             self._expects = True
         elif name == b"content-length" and int(value) > self._server.limits.body_bytes:
             self._refuse(413, f"the body is {int(value)} bytes; {_most(self._server.limits)}")
 
     def on_headers_complete(self) -> None:
-        if self._expects and not self._refused and self._transport is not None:
-            self._transport.write(_CONTINUE)
+        self._heading = False
+        self._upgrades = self._upgrades and self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
+        if self._expects and not self._upgrades:
+            self._invite()
 
     def on_body(self, part: bytes) -> None:
         if self._refused:
             return
-        self._size += len(part)
         self._server.buffered_bytes += len(part)
-        self._body.append(part)
+        if not self._size:
+            self._body = part
+        else:
+            if isinstance(self._body, bytes):
+                # Not a list: of a body in chunks of two bytes it would take twenty times as much.
+                self._body = bytearray(self._body)
+            self._body += part
+        self._size += len(part)
         if self._size > self._server.limits.body_bytes:
             self._refuse(413, f"the body is over {self._size} bytes; {_most(self._server.limits)}")
         elif self._server.buffered_bytes > self._server.limits.buffered_bytes:
             self._refuse(429, "too much is being sent at once: try again")
 
     def on_message_complete(self) -> None:
+        if self._upgrades:
+            return  # its body is still to come
         self._arriving = False
-        self._server.buffered_bytes -= self._size
-        self._size = 0
         if self._refused:
             return
+        # From now on the body counts as the request's, until that is answered.
+        self._size = 0
         path, _, query = self._url.partition(b"?")
         text = path.decode("latin-1")
+        if not text.startswith("/") and "://" in text:
+            text = "/" + text.partition("://")[2].partition("/")[2]  # the absolute form (RFC 9112, 3.2.2)
         request = Request(
             self._parser.get_method().decode("latin-1"),
             unquote(text) if "%" in text else text,
             query.decode("latin-1"),
             self._headers,
-            self._parser.should_keep_alive(),
+            # One of HTTP/1.0 would have to be told that it is kept open.
+            self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0",
             self._last,
         )
-        body = self._body
-        request.body = body[0] if len(body) == 1 else b"".join(body)
+        request.body = bytes(self._body)
+        self._body = b""
         self._waiting.append(request)
-        if self._busy:
+        if self._busy or self._paused:
             # Requests that are sent before the answer is read wait in the socket, not here.
             self._pause_reading()
         else:
@@ -156,9 +195,11 @@ class Connection(asyncio.Protocol):
     def answer(self, request: Request, status: int, body: bytes, content_type: bytes, headers: Headers) -> None:
         """Write the answer to the request under way, and take the next."""
         self._busy = False
+        self._server.buffered_bytes -= len(request.body)
         if self._transport is None:
             return
-        keep_alive = request.keep_alive and not self._refused and not self._server.draining
+        is_last = self._ended and not self._waiting
+        keep_alive = request.keep_alive and not self._refused and not self._server.draining and not is_last
         head = [
             b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n"
             % (status, _REASONS.get(status, b""), self._server.date, content_type, len(body))
@@ -170,17 +211,21 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"".join(head))
         self._last = self._loop.time()
         if self._refused:
+            self._drop_waiting()
             # Closed at once with bytes unread, the answer would be lost to a caller that still sends.
             if self._transport.can_write_eof():
                 self._transport.write_eof()
         elif not keep_alive:
+            self._drop_waiting()
             self._transport.close()
         elif self._waiting:
             self._next()
+        elif self._expects:
+            self._invite()
 
     def close_if_idle(self) -> None:
-        """Close the connection unless a request is under way."""
-        if self._transport is not None and not self._busy and not self._waiting:
+        """Close the connection unless a request is under way, or on its way."""
+        if self._transport is not None and not self._busy and not self._waiting and not self._arriving:
             self._transport.close()
 
     def abort(self) -> None:
@@ -198,15 +243,29 @@ class Connection(asyncio.Protocol):
         elif self._arriving and now - self._begun_at > limits.arrival_s:
             self._refuse(408, f"the request was not complete after {limits.arrival_s:g} s")
         elif not self._arriving and now - self._last > limits.idle_s:
+            self._close_idle(now)
+
+    def _close_idle(self, now: float) -> None:
+        """Close; at once if the caller took nothing of its answer for so long: to wait for it could take for ever."""
+        assert self._transport is not None
+        unsent = self._transport.get_write_buffer_size()
+        if not unsent:
             self._transport.close()
+        elif unsent == self._unsent:
+            self._transport.abort()
+        else:
+            self._unsent, self._last = unsent, now
 
     def _begin(self) -> None:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_bytes = 0
-        self._body: list[bytes] = []
+        self._body = b""
         self._size = 0
+        self._received = 0
+        self._heading = True
         self._expects = False
+        self._upgrades = False
         self._arriving = False
         self._begun_at = self._last
 
@@ -216,12 +275,19 @@ class Connection(asyncio.Protocol):
             self._refuse(431, f"the headers are over {self._server.limits.header_bytes} bytes")
 
     def _next(self) -> None:
-        """Hand the next request over, if it is its turn."""
-        if self._busy or self._paused or not self._waiting:
+        """Hand over the requests whose turn it is; one after the other, however many are answered at once."""
+        if self._dispatching:
             return
-        request = self._waiting.popleft()
+        self._dispatching = True
+        try:
+            while self._waiting and not self._busy and not self._paused:
+                self._hand_over(self._waiting.popleft())
+        finally:
+            self._dispatching = False
+
+    def _hand_over(self, request: Request) -> None:
         self._busy = True
-        if not self._waiting and self._transport is not None:
+        if not self._waiting:
             self._resume_reading()
         exchange = Exchange(self, request)
         try:
@@ -231,6 +297,31 @@ class Connection(asyncio.Protocol):
             _logger.exception("%s %s failed", request.method, request.path)
             exchange.answer(500, error_body("internal error; the log has the details"))
 
+    def _head_again(self) -> bytes:
+        """Take a request that asks for another protocol as any other (RFC 9110, 7.8); some clients' first ones do.
+
+        The parser takes all that follows such a head for the other protocol, its body too. So a new one is told the
+        head again, without the wish.
+        """
+        method = self._parser.get_method()
+        self._parser = httptools.HttpRequestParser(self)
+        if not self._upgrades:
+            return b""  # CONNECT, which was handed over like any other
+        head = [b"%b %b HTTP/1.1\r\n" % (method, self._url)]
+        head.extend(b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade")
+        return b"".join([*head, b"\r\n"])
+
+    def _drop_waiting(self) -> None:
+        self._server.buffered_bytes -= sum(len(request.body) for request in self._waiting)
+        self._waiting.clear()
+
+    def _invite(self) -> None:
+        """Tell a caller that asked to go on with its body, once all before is answered."""
+        if self._arriving and not self._heading and not (self._busy or self._waiting or self._refused):
+            self._expects = False
+            if self._transport is not None:
+                self._transport.write(_CONTINUE)
+
     def _refuse(self, status: int, message: str) -> None:
         """Answer what is no request that can be read, and end the connection."""
         if self._refused or self._transport is None:
@@ -238,7 +329,7 @@ class Connection(asyncio.Protocol):
         self._refused = True
         self._server.buffered_bytes -= self._size
         self._size = 0
-        self._body = []
+        self._body = b""
         if self._busy or self._waiting:
             # The answer to an earlier request is still to come; it will close the connection.
             return
@@ -251,7 +342,9 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
+        if self._ended or self._transport is None or self._transport.is_closing():
+            return
+        if not self._transport.is_reading():
             self._transport.resume_reading()
 
 

@@ -20,7 +20,7 @@ class Limits:
     header_bytes: int = 64 * 1024
     body_bytes: int = 64 * 1024 * 1024
     buffered_bytes: int = 512 * 1024 * 1024
-    """Bodies that are not yet complete, over all connections."""
+    """Bodies that are not yet answered, complete or not, over all connections."""
     connections: int = 4096
     arrival_s: float = 60.0
     """For a request to be complete, from its first byte."""

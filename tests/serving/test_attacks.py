@@ -1,0 +1,179 @@
+"""What hostile callers, odd clients and broken scorers try, and what must hold all the same."""
+
+import asyncio
+import socket
+import tracemalloc
+
+import pytest
+
+from tests.serving.test_http_server import LIMITS, served, statuses
+from trimtab.wire.http import Limits
+
+__all__ = ["served"]  # a fixture
+
+ROOMY = Limits(header_bytes=2000, body_bytes=1_000_000)
+HASTY = Limits(idle_s=0.2)
+MANY = 3000
+
+
+async def until(holds):
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_caller_that_ended_its_side_is_still_answered(served):
+    """``nc -N`` and some clients shut down their writing side once all is sent."""
+    reader, writer = await served.connect()
+    writer.write(b"GET /later HTTP/1.1\r\n\r\nGET /next HTTP/1.1\r\n\r\n")
+    writer.write_eof()
+    await until(lambda: served.waiting)
+    await asyncio.sleep(0.01)
+    served.waiting.pop().answer(200, b"late")
+    assert statuses(await asyncio.wait_for(reader.read(), 10)) == [200, 200]
+    writer.close()
+
+
+@pytest.mark.parametrize("served", [Limits()], indirect=True)
+async def test_any_number_of_requests_may_wait_behind_a_late_answer(served):
+    """They are answered one after the other, not each within the one before."""
+    reader, writer = await served.connect()
+    last = b"GET /x HTTP/1.1\r\nconnection: close\r\n\r\n"
+    writer.write(b"GET /later HTTP/1.1\r\n\r\n" + b"GET /x HTTP/1.1\r\n\r\n" * MANY + last)
+    await until(lambda: served.waiting)
+    await asyncio.sleep(0.01)
+    served.waiting.pop().answer(200, b"late")
+    assert statuses(await asyncio.wait_for(reader.read(), 10)) == [200] * (MANY + 2)
+    writer.close()
+
+
+@pytest.mark.parametrize("served", [ROOMY], indirect=True)
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTTP/1.1\r\nx: ",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx: ",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2;x=",
+    ],
+    ids=["header", "trailer", "chunk extension"],
+)
+async def test_a_line_without_end_is_refused(served, start):
+    """The parser keeps it until it is whole, and tells nobody before."""
+    reader, writer = await served.connect()
+    writer.write(start)
+    answer = asyncio.create_task(reader.read())
+    for _ in range(200):
+        if answer.done():
+            break
+        writer.write(b"a" * 65536)
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert statuses(await asyncio.wait_for(answer, 10)) == [431]
+    writer.close()
+
+
+@pytest.mark.parametrize("served", [Limits()], indirect=True)
+async def test_a_caller_that_asks_and_never_reads_is_not_read_any_more(served):
+    request, sent, blocked = b"GET /%b HTTP/1.1\r\nx: %b\r\n\r\n" % (b"b" * 10_000, b"p" * 10_000), 0, 0
+    with socket.create_connection(("127.0.0.1", served.port)) as caller:
+        caller.setblocking(False)
+        while blocked < 100 and sent < 60_000_000:
+            try:
+                sent += caller.send(request)
+                blocked = 0
+            except BlockingIOError:
+                blocked += 1
+            await asyncio.sleep(0.0005 if blocked else 0)
+    assert blocked == 100, "all was taken in"
+
+
+@pytest.mark.parametrize("served", [HASTY], indirect=True)
+async def test_a_caller_that_never_takes_its_answer_loses_its_place(served):
+    with socket.create_connection(("127.0.0.1", served.port)) as caller:
+        caller.sendall(b"GET /later HTTP/1.1\r\nconnection: close\r\n\r\n")
+        await until(lambda: served.waiting)
+        served.waiting.pop().answer(200, b"x" * 20_000_000)
+        await until(lambda: not served.server.connections)
+
+
+@pytest.mark.parametrize("served", [ROOMY], indirect=True)
+async def test_a_trailer_is_no_header(served):
+    """A proxy that takes identities out of headers does not look at trailers."""
+    reader, writer = await served.connect()
+    writer.write(
+        b"POST /later HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-trimtab-caller: me\r\n\r\n"
+    )
+    await until(lambda: served.waiting)
+    request = served.waiting[0].request
+    assert (request.body, request.header(b"x-trimtab-caller")) == (b"hi", None)
+    served.waiting.pop().answer(200, b"")
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("served", [ROOMY], indirect=True)
+async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_it_has_bytes(served):
+    chunks = b"2\r\nhi\r\n" * 100_000
+    _, writer = await served.connect()
+    tracemalloc.start()
+    writer.write(b"POST /later HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" + chunks)
+    await until(lambda: served.server.buffered_bytes == 200_000)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    writer.write(b"0\r\n\r\n")
+    await until(lambda: served.waiting)
+    assert served.waiting[0].request.body == b"hi" * 100_000
+    served.waiting.pop().answer(200, b"")
+    assert used < 2_000_000
+    writer.close()
+
+
+async def test_bodies_that_are_being_answered_count_among_those_in_memory(served):
+    """Else those who wait for a slow scorer could hold any number of them; a caller that is gone frees nothing."""
+    head = b"POST /later HTTP/1.1\r\ncontent-length: 900\r\n\r\n"
+    _, writer = await served.connect()
+    writer.write(head + b"x" * 900)
+    await until(lambda: served.waiting)
+    assert statuses(await served.talk(head + b"x" * 900)) == [429]
+    writer.transport.abort()
+    await asyncio.sleep(0.01)
+    assert served.server.buffered_bytes == 900
+    served.waiting.pop().answer(200, b"")
+    assert served.server.buffered_bytes == 0
+    assert LIMITS.buffered_bytes == 1500
+
+
+async def test_a_caller_of_http_1_0_sees_the_end(served):
+    """It is not told that the connection stays open, so that it would wait for the end."""
+    assert statuses(await served.talk(b"GET /x HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")) == [200]
+
+
+async def test_a_target_may_name_the_host(served):
+    answer = await served.talk(b"GET http://gateway:8080/x?y=1 HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert answer.endswith(b"GET /x y=1 ")
+
+
+async def test_a_request_whose_body_is_on_its_way_is_answered_before_a_stop(served):
+    reader, writer = await served.connect()
+    writer.write(b"POST /x HTTP/1.1\r\ncontent-length: 4\r\n\r\nha")
+    await until(lambda: served.server.buffered_bytes == 2)
+    stopping = asyncio.create_task(served.server.stop(10))
+    await until(lambda: served.server.stopped)
+    writer.write(b"lf")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    assert b"connection: close" in answer
+    assert answer.endswith(b"POST /x  half")
+    await stopping
+    writer.close()
+
+
+async def test_who_asks_before_it_sends_is_told_to_go_on_when_it_is_its_turn(served):
+    reader, writer = await served.connect()
+    writer.write(b"GET /later HTTP/1.1\r\n\r\nPOST /x HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    await until(lambda: served.waiting)
+    served.waiting.pop().answer(200, b"late")
+    assert (await reader.readuntil(b"late")).startswith(b"HTTP/1.1 200 ")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"hi")
+    assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
