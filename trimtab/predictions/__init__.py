@@ -14,7 +14,11 @@ where a request id stands in a segment         ``request_index.py``
 a window as a stream, or as a DuckDB table     ``scan.py``
 one moment of a log, piece by piece            ``snapshot.py``
 a window of them with their outcomes           ``window.py``
-what came true                                 ``outcomes.py``
+what came true                                 ``outcomes.py``; the rule ``statements.py``, in SQLite ``outcome_rows.py``
+files of outcomes                              ``bulk.py``, ``outcome_files.py``, ``outcome_cells.py``, ``rejects.py``
+which predictions a request has                ``requested.py``
+how far outcomes have come in                  ``outcome_status.py``
+what was answered and could not be logged      ``gaps.py``
 how SQLite is used                             ``spool.py``, ``database.py``
 =============================================  =================================================
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from trimtab.errors import OutcomeFileError
 
-CHUNK_ROWS = 100_000
+CHUNK_ROWS = 50_000
 SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json lines", ".ndjson": "json lines"}
 """Which format a file's name tells."""
 
