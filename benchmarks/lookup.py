@@ -51,7 +51,7 @@ def make_rows(number: int, n: int = SEGMENT_ROWS, rows_a_second: float = ROWS_A_
     """The rows of segment ``number``: the same whenever it is asked for them."""
     random = np.random.default_rng(number)
     after_s = (number * SEGMENT_ROWS + np.arange(n)) / rows_a_second
-    at_us = int(START.timestamp()) * 1_000_000 + (after_s * 1_000_000).astype(np.int64)
+    at_us = int(START.timestamp()) * 1_000_000 + np.rint(after_s * 1_000_000).astype(np.int64)
     halves = np.empty((n, 2), ">u8")
     halves[:, 0] = (at_us // 1000).astype(np.uint64) << np.uint64(16) | np.uint64(0x7000)
     halves[:, 1] = np.sort(random.integers(0, 2**61, n, np.uint64)) | np.uint64(1 << 63)

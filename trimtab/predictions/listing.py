@@ -173,10 +173,12 @@ def _walk(visit: _Visit, budget: int, enough: int) -> tuple[list[_Match], int]:
         enough_found = len(visit.matches) >= visit.query.limit and visit.matches[visit.query.limit - 1].key < until
         if until >= enough or enough_found or (visit.cost >= budget and until > beginning):
             return visit.matches, until
+        known = len(visit.matches)
         for block in heapq.heappop(heap)[2].open(visit):
             add(block)
-        # Only the best can be on the page; those of one block are in order already, so this costs little.
-        visit.matches = sorted(visit.matches, key=lambda match: match.key)[: visit.query.limit + 1]
+        if len(visit.matches) > known:
+            # Only the best can be on the page.
+            visit.matches = sorted(visit.matches, key=lambda match: match.key)[: visit.query.limit + 1]
     return visit.matches, _INFINITE
 
 

@@ -33,6 +33,7 @@ _HEADER = struct.Struct("<8sIIQ32sI4x")
 """Magic, version, rows a row group, entries, SHA-256 of the segment, CRC-32 of all that follows the header."""
 _MAGIC = b"trim-req"
 _HASH_BYTES, _ROW_BYTES = 8, 4
+_HASH_TYPE = np.dtype("<u8")
 _FACTOR, _SHIFT = np.uint64(0xC6A4A7935BD1E995), np.uint64(47)
 # Hashes are even: the place of one among n is known to within a few times the square root of n.
 _SPREAD = 3
@@ -123,11 +124,13 @@ class RequestIndexes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "requests"
+        # A look-up asks hundreds of segments: joining texts costs a tenth of what joining paths does.
+        self._prefix = f"{self.folder}{os.sep}"
 
     def row_groups(self, name: str, hashed: int) -> list[int] | None:
         """The row groups of a segment in which a request id with this hash stands; None if its index must be built."""
         try:
-            handle = os.open(self._path(name), os.O_RDONLY)
+            handle = os.open(f"{self._prefix}{name.removesuffix('.parquet')}.index", os.O_RDONLY)
         except OSError:
             return None
         try:
@@ -199,11 +202,12 @@ def _place(read: Read, count: int, hashed: int) -> tuple[int, int]:
     """The entries [first, last) that have this hash."""
     guess = hashed * count >> 64
     reach = _SPREAD * (math.isqrt(count) + 8)
+    wanted = np.uint64(hashed)
     while True:
         low, high = max(guess - reach, 0), min(guess + reach, count)
-        part = np.frombuffer(read(_HEADER.size + low * _HASH_BYTES, (high - low) * _HASH_BYTES), "<u8")
-        first = last = int(part.searchsorted(np.uint64(hashed)))
-        while last < len(part) and part[last] == hashed:
+        part = np.frombuffer(read(_HEADER.size + low * _HASH_BYTES, (high - low) * _HASH_BYTES), _HASH_TYPE)
+        first = last = int(part.searchsorted(wanted))
+        while last < len(part) and part[last] == wanted:
             last += 1
         # What lies at a border may go on beyond it.
         if (first > 0 or low == 0) and (last < len(part) or high == count):
