@@ -178,10 +178,14 @@ def _limits(found: dict[str, Limit], situations: dict[str, list[Row]]) -> Table:
         own = [row for row in situations.get(name, []) if row.point.contender == report.OURS]
         if own:
             per_s = own[0].requests_per_s
-            parts = (limit.predict_per_s, limit.http_per_s, limit.append_per_s, limit.in_turn_per_s)
-            shown.append((name, f"{per_s:,.0f}", *(f"{part:,.0f} ({per_s / part:.0%})" for part in parts)))
-    headings = ("requests/s (% reached)", "trimtab", "predict", "HTTP echo", "log append", "in turn")
-    return Table("limits of each part alone, and of all three one after another", headings, tuple(shown))
+            parts = {
+                **{"predict": limit.predict_per_s, "HTTP echo": limit.http_per_s},
+                **{"log append": limit.append_per_s, "disk flush (in it)": limit.flush_per_s},
+                "predict, HTTP, append in turn": limit.in_turn_per_s,
+            }
+            shown.append((f"{name}: trimtab", f"{per_s:,.0f}", ""))
+            shown += [(f"  {part}", f"{most:,.0f}", f"{per_s / most:.0%}") for part, most in parts.items()]
+    return Table("limits, each part alone", ("situation", "requests/s", "reached"), tuple(shown))
 
 
 def _aims(verdicts: list[Verdict]) -> Table:

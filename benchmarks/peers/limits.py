@@ -1,4 +1,4 @@
-"""What could be reached at most by each part alone: raw predict, raw HTTP, raw append to the log."""
+"""What could be reached at most by each part alone: raw predict, raw HTTP, raw append to the log, raw flush."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ _START_TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class Limit:
-    """Requests/s that each part alone could do in one situation, in one thread of its own."""
+    """Requests/s that each part alone could do in one situation, in one thread of its own.
+
+    ``flush_per_s`` is what is left of the append if only the bytes are written and flushed: the disk's own part.
+    """
 
     predict_per_s: float
     http_per_s: float
     append_per_s: float
+    flush_per_s: float
 
     @property
     def in_turn_per_s(self) -> float:
@@ -67,7 +71,8 @@ def measure(subject: Subject, artifact: Path, form: Form, scratch: Path, seconds
             wrk.write_requests(requests, [form.request(each, authority) for each, _ in bodies])
             http = wrk.load(authority, requests, situation.connections, seconds).requests_per_s
             append = situation.together * _append_per_s(subject, batch, scratch, seconds)
-            found[situation.name] = Limit(predict, http, append)
+            flush = situation.together * _flushes_per_s(record_batch(rows).nbytes, scratch, seconds)
+            found[situation.name] = Limit(predict, http, append, flush)
     return found
 
 
@@ -82,6 +87,25 @@ def _append_per_s(subject: Subject, batch: int, scratch: Path, seconds: float) -
         return _per_s(lambda: log.append(made[next(at) % len(made)]), seconds)
     finally:
         log.close()
+
+
+def _flushes_per_s(size_bytes: int, scratch: Path, seconds: float) -> float:
+    """Writes of so many bytes/s into a file that is there already, each flushed to disk."""
+    body = os.urandom(size_bytes)
+    path = scratch / "flush"
+    path.write_bytes(body)
+    file = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(file)
+
+        def write() -> None:
+            os.pwrite(file, body, 0)
+            os.fdatasync(file)
+
+        return _per_s(write, seconds)
+    finally:
+        os.close(file)
+        path.unlink()
 
 
 def _per_s(call: Callable[[], object], seconds: float) -> float:

@@ -108,7 +108,7 @@ def limit_medians(rounds: Sequence[Mapping[str, Limit]]) -> dict[str, Limit]:
         name: Limit(
             *(
                 statistics.median(getattr(each[name], part) for each in rounds)
-                for part in ("predict_per_s", "http_per_s", "append_per_s")
+                for part in ("predict_per_s", "http_per_s", "append_per_s", "flush_per_s")
             )
         )
         for name in (rounds[0] if rounds else {})

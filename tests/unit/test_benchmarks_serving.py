@@ -178,7 +178,7 @@ def test_without_a_peer_that_answered_there_is_no_ratio(rows: list) -> None:
 
 def test_limits_are_medians_and_all_in_turn_is_slower_than_each() -> None:
     """Three parts of 100 requests/s each make 33 one after another."""
-    (limit,) = report.limit_medians([{"64": Limit(n, n, n)} for n in (1.0, 100.0, 900.0)]).values()
+    (limit,) = report.limit_medians([{"64": Limit(n, n, n, n)} for n in (1.0, 100.0, 900.0)]).values()
     assert limit.in_turn_per_s == pytest.approx(100 / 3)
 
 
