@@ -85,6 +85,21 @@ def test_a_scrape_counts_what_was_asked_and_answered(gateway):
     assert response.text.endswith("# EOF\n")
 
 
+def test_what_never_became_a_request_is_counted(gateway):
+    before = metrics(gateway)
+    answers = [
+        httpx.get(f"{gateway.url}/ping", headers={"x-long": "x" * 100_000}).status_code,
+        post(gateway, b" " * (gateway.settings.max_body_bytes + 1)).status_code,
+    ]
+    assert answers == [431, 413]
+    after = metrics(gateway)
+    for status in ("431", "413"):
+        name = of("refused_connections_total", status=status)
+        assert after[name] - before.get(name, 0) == 1
+    assert after[of("connections")] >= 1
+    assert after[of("buffered_bytes")] == 0
+
+
 def test_a_line_a_request_names_it_and_holds_nothing_of_its_values(gateway):
     body = infer_body({**ROW, "income": [4711.25], "region": ["atlantis"]}, request_id="r-17")
     answer = post(gateway, body, **{"x-trimtab-caller": "branch-7", "traceparent": TRACEPARENT}).json()

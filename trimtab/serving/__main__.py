@@ -55,6 +55,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     gateway = Gateway(settings)
     gateway.start()
     server = Server(gateway, Limits(body_bytes=settings.max_body_bytes))
+    gateway.watch(server)
     await server.start(listener, tls)
     host, port = listener.getsockname()[:2]
     _logger.info("listening on %s port %d, %s; models: %s", host, port, "TLS" if tls else "plain", gateway.models())

@@ -48,6 +48,13 @@ class Readings:
         Rows answered but not logged, by model, where its log policy allows that.
     denied_calls : mapping
         By reason.
+    ready : bool
+    connections : int
+        Open now.
+    buffered_bytes : int
+        Of bodies that are not yet answered.
+    refused_connections : mapping
+        By status: ended before there was a request, of whatever kind, that could be taken.
     """
 
     lanes: Mapping[LaneKey, LaneCounts]
@@ -55,6 +62,9 @@ class Readings:
     unlogged_rows: Mapping[str, int] = field(default_factory=dict)
     denied_calls: Mapping[str, int] = field(default_factory=dict)
     ready: bool = True
+    connections: int = 0
+    buffered_bytes: int = 0
+    refused_connections: Mapping[int, int] = field(default_factory=dict)
 
 
 class Exposition:
@@ -179,4 +189,15 @@ def _other_families(readings: Readings) -> Iterator[Metric]:
     build = InfoMetricFamily(
         "trimtab_build", "What runs.", value={"version": __version__, "python_version": platform.python_version()}
     )
-    yield from (queue, gaps, denied, ready, build)
+    refused = CounterMetricFamily(
+        f"{_PREFIX}refused_connections",
+        "Connections ended because what came was too much, too slow or no HTTP, by status.",
+        labels=["status"],
+    )
+    for status, number in sorted(readings.refused_connections.items()):
+        refused.add_metric([str(status)], number)
+    yield from (queue, gaps, denied, ready, build, refused)
+    yield GaugeMetricFamily(f"{_PREFIX}connections", "Open connections.", value=readings.connections)
+    yield GaugeMetricFamily(
+        f"{_PREFIX}buffered_bytes", "Bodies that are not yet answered.", value=readings.buffered_bytes
+    )

@@ -51,6 +51,7 @@ from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import Scope
 from trimtab.serving.tracing import TraceContext, read_trace
 from trimtab.settings import Settings
+from trimtab.wire.connection import Shared
 from trimtab.wire.http import Exchange, Headers, Request, error_body
 from trimtab.wire.tensors import EXTENSION, HEADER_LENGTH
 
@@ -152,6 +153,10 @@ class Gateway:
     def models(self) -> list[str]:
         """What is served."""
         return sorted(self._switchboard.routes())
+
+    def watch(self, server: Shared) -> None:
+        """Show the server's connections among the metrics."""
+        self._operations.server = server
 
     def drain(self) -> None:
         """Say from now on that no requests should be sent here; those that are will be answered."""

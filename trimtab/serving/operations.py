@@ -15,6 +15,7 @@ from trimtab.serving.metrics import Metrics
 from trimtab.serving.openapi import document
 from trimtab.serving.switchboard import Switchboard
 from trimtab.settings import Settings
+from trimtab.wire.connection import Shared
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,6 +34,8 @@ class Operations:
         self._probe = LogProbe(settings.predictions_dir)
         self._exposition = Exposition(settings.predictions_dir)
         self._exposing = asyncio.Lock()
+        self.server: Shared | None = None
+        """Where connections come in; known once it listens."""
         self.draining = False
 
     async def why_not_ready(self) -> str:
@@ -50,7 +53,7 @@ class Operations:
     async def metrics(self, accept: str) -> Page:
         """``/metrics``, in the form that the ``Accept`` header asks for."""
         async with self._exposing:
-            routes = self._switchboard.routes()
+            routes, server = self._switchboard.routes(), self.server
             lanes = [lane for lane in map(self._switchboard.find, routes) if lane is not None]
             readings = Readings(
                 self._metrics.snapshot(),
@@ -58,6 +61,9 @@ class Operations:
                 {model: self._switchboard.writer(model).gaps.total for model in routes},
                 dict(self._access.denied),
                 ready=not await self.why_not_ready(),
+                connections=len(server.connections) if server else 0,
+                buffered_bytes=server.buffered_bytes if server else 0,
+                refused_connections=dict(server.refused) if server else {},
             )
             body, content_type = await asyncio.to_thread(self._exposition.render, readings, accept)
         return body, content_type.encode()

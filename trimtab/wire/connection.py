@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import unquote
@@ -30,6 +30,8 @@ class Shared:
         self.application = application
         self.limits = limits
         self.connections: set[Connection] = set()
+        self.refused: Counter[int] = Counter()
+        """How many connections were ended, by status, because what came was no request that is taken."""
         self.buffered_bytes = 0
         """Of bodies that are not yet answered, complete or not."""
         self.date = b""
@@ -327,6 +329,7 @@ class Connection(asyncio.Protocol):
         if self._refused or self._transport is None:
             return
         self._refused = True
+        self._server.refused[status] += 1
         self._server.buffered_bytes -= self._size
         self._size = 0
         self._body = b""
