@@ -239,6 +239,7 @@ def test_sagemakers_container_contract_holds(gateway):
     assert "application/json" in response.json()["error"]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curls_way_with_a_large_body_is_answered(gateway, tmp_path):
     """curl asks with Expect: 100-continue before it sends more than a megabyte."""
     frame = pd.concat([FRAME] * 2000)
