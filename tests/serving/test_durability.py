@@ -319,7 +319,7 @@ def test_a_model_may_choose_to_answer_without_its_log_and_the_gap_is_counted(ser
         metrics = httpx.get(f"{served.url}/metrics").text
         assert re.search(r'^trimtab_\w*unlogged\w*\{model="loan"\} 3(\.0)?$', metrics, re.MULTILINE), metrics
         for key in lost:
-            with pytest.raises(UnknownPredictionError):
+            with pytest.raises(UnknownPredictionError, match="3 predictions were answered and not logged between"):
                 client.prediction(key)
     assert sorted(logged(served)) == sorted(key.replace("-", "") for key in told)
 

@@ -5,7 +5,7 @@ Where to go to change ...
 =============================================  =================================================
 columns, ids and their forms                   ``schema.py``
 how a batch becomes durable, and what is read  ``log.py``
-the files that sealed spans become             ``segments.py``, ``footers.py``
+the files that sealed spans become             ``sealing.py``, ``segments.py``, ``footers.py``
 where those live: a folder, S3                 ``homes.py``, ``homes_*.py``
 how long they are kept, and legal holds        ``retention.py``, ``holds.py``, ``tombstones.py``
 finding one prediction                         ``lookup.py``
@@ -14,7 +14,8 @@ where a request id stands in a segment         ``request_index.py``
 a window as a stream, or as a DuckDB table     ``scan.py``
 one moment of a log, piece by piece            ``snapshot.py``
 a window of them with their outcomes           ``window.py``
-what came true                                 ``outcomes.py``; the rule ``statements.py``, in SQLite ``outcome_rows.py``
+what came true                                 ``outcomes.py``, ``outcome_rows.py``
+the rule for outcomes that come again          ``statements.py``
 files of outcomes                              ``bulk.py``, ``outcome_files.py``, ``outcome_cells.py``, ``rejects.py``
 which predictions a request has                ``requested.py``
 how far outcomes have come in                  ``outcome_status.py``

@@ -154,6 +154,13 @@ def read_gaps(folder: Path, start: datetime | None = None, end: datetime | None 
     return [_gap(*row) for row in rows]
 
 
+def gap_over(folder: Path, prediction_id: bytes) -> Gap | None:
+    """The gap among whose ids a prediction's lies, if there is one: then it may have been answered and not logged."""
+    text = id_text(prediction_id)
+    # As text, ids sort as they do as bytes.
+    return next((gap for gap in read_gaps(folder) if gap.first_id <= text <= gap.last_id), None)
+
+
 def tell_gaps(gaps: Sequence[Gap]) -> str:
     """One sentence on what is missing; empty if nothing is."""
     if not gaps:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.errors import PrunedPredictionError, UnknownPredictionError
+from trimtab.predictions.gaps import gap_over, tell_gaps
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.schema import id_bytes
 from trimtab.settings import Settings
@@ -50,7 +51,7 @@ def find_prediction(
     UnknownPredictionError
         If no model's log has it; ``PrunedPredictionError`` if it was deleted under a model's retention.
     """
-    id_bytes(prediction_id)
+    key = id_bytes(prediction_id)
     deleted: PrunedPredictionError | None = None
     settings = settings or Settings.from_env()
     names = [name for name in log_names(predictions_dir) if models is None or name in models]
@@ -63,6 +64,12 @@ def find_prediction(
             continue
     if deleted is not None:
         raise deleted
+    for model in names:
+        if gap := gap_over(predictions_dir / model, key):
+            raise UnknownPredictionError(
+                f"no prediction {prediction_id!r} is on record; if {model} made it, it is one of those that were not "
+                f"logged: {tell_gaps([gap])}"
+            )
     raise UnknownPredictionError(
         f"no prediction {prediction_id!r} is on record; searched the logs of {', '.join(names) or 'no model'} "
         f"in {predictions_dir}"
