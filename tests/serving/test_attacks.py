@@ -6,7 +6,12 @@ import tracemalloc
 
 import pytest
 
+from tests.serving.stack import FEATURES
 from tests.serving.test_http_server import LIMITS, served, statuses
+from trimtab.errors import RequestError
+from trimtab.serving.protocol import RouteParser
+from trimtab.serving.protocol.csv_rows import parse_csv
+from trimtab.serving.routes import Route, RouteFeature
 from trimtab.wire.http import Limits
 
 __all__ = ["served"]  # a fixture
@@ -177,3 +182,60 @@ async def test_who_asks_before_it_sends_is_told_to_go_on_when_it_is_its_turn(ser
     writer.write(b"hi")
     assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
     writer.close()
+
+
+ROUTE = Route("loan", "1", "r", "http://127.0.0.1:1", "digest", "binary", FEATURES)
+NUMBERS = Route(
+    "loan", "1", "r", "http://127.0.0.1:1", "digest", "binary", tuple(RouteFeature(name, "number") for name in "abcd")
+)
+
+
+def infer(route, body, header_length=None):
+    return RouteParser(route, 100).infer(body, header_length, 0)
+
+
+def one_input(shape, rest=b'"parameters":{"binary_data_size":8}'):
+    return b'{"inputs":[{"name":"a","datatype":"FP64","shape":%b,%b}]}' % (shape, rest)
+
+
+def binary(text):
+    return text + bytes(8), b"%d" % len(text)
+
+
+OVERLONG = {
+    "a shape of many numbers": (binary(one_input(b"[" + b",".join([b"9223372036854775807"] * 50_000) + b"]")), "<= 8"),
+    "a shape of long numbers": (binary(one_input(b"[1%b,2]" % (b"0" * 4000))), "9223372036854775807"),
+    "a long number of rows": (
+        (one_input(b"[1%b,4]" % (b"0" * 4000), b'"data":[1,2,3,4]'), None),
+        "9223372036854775807",
+    ),
+    "a header of many digits": ((one_input(b"[1]"), b"1" * 5000), "length of the JSON part"),
+    "an output many times": (
+        (one_input(b"[1,4]", b'"data":[1,2,3,4]')[:-1] + b',"outputs":[{"name":"score"},{"name":"score"}]}', None),
+        "more than once",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OVERLONG)
+def test_numbers_without_end_are_refused_before_anything_is_reckoned(what):
+    (body, header_length), words = OVERLONG[what]
+    with pytest.raises(RequestError, match=words) as refusal:
+        infer(NUMBERS, body, header_length)
+    assert refusal.value.status == 400
+    assert len(str(refusal.value)) < 1000
+
+
+@pytest.mark.parametrize("form", ["dataframe_records", "inputs", "instances"])
+def test_too_many_rows_are_refused_before_they_are_looked_at(form):
+    """What is wrong with them beside would be told else."""
+    body = b'{"%b":[%b]}' % (form.encode(), b",".join([b'{"what":1}'] * 101))
+    with pytest.raises(RequestError, match="at most 100") as refusal:
+        RouteParser(ROUTE, 100).invocation(body, 0)
+    assert refusal.value.status == 413
+
+
+def test_lines_of_csv_beyond_the_limit_are_not_read():
+    with pytest.raises(RequestError, match="over 100 rows") as refusal:
+        parse_csv(b"income,age,region,employed\n" + b"1,1,x,what\n" * 101 + b'"', b"text/csv", ROUTE, 100, 0)
+    assert refusal.value.status == 413

@@ -22,6 +22,7 @@ from trimtab.wire.tensors import (
     HEADER_LENGTH,
     MATRIX_EXTENSION,
     InputParameters,
+    Shape,
     TensorError,
     split_body,
     take_binary,
@@ -38,7 +39,7 @@ class ScorerRefusedError(ServiceUnavailableError):
 class _Output(msgspec.Struct):
     name: str
     datatype: str
-    shape: list[int]
+    shape: Shape
     data: list[float] | None = None
     parameters: InputParameters = InputParameters()
 

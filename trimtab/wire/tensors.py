@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -38,7 +38,11 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 """What an element of each datatype is, but for BYTES."""
 
+Shape = Annotated[list[Annotated[int, msgspec.Meta(le=2**63 - 1)]], msgspec.Meta(max_length=8)]
+"""What a body may say of a shape: numbers without end would take minutes to multiply."""
+
 _LENGTH = struct.Struct("<I")
+_MOST_DIGITS = 18
 
 
 class TensorError(ValueError):
@@ -55,7 +59,7 @@ class Input(msgspec.Struct):
     """One input tensor; ``data`` stays unparsed, and is absent where it is binary."""
 
     name: str
-    shape: list[int]
+    shape: Shape
     datatype: str
     data: msgspec.Raw = msgspec.Raw()
     parameters: InputParameters = InputParameters()
@@ -84,10 +88,10 @@ def split_body(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryv
     """
     if header_length is None:
         return body, memoryview(b"")
-    if not header_length.isdigit() or int(header_length) > len(body):
+    if not header_length.isdigit() or len(header_length) > _MOST_DIGITS or int(header_length) > len(body):
         raise TensorError(
-            f"Inference-Header-Content-Length is {header_length.decode('latin-1')!r}; it must be the length of the "
-            f"JSON part, at most {len(body)}, the length of the body"
+            f"Inference-Header-Content-Length is {header_length[:100].decode('latin-1')!r}; it must be the length of "
+            f"the JSON part, at most {len(body)}, the length of the body"
         )
     length = int(header_length)
     return body[:length], memoryview(body)[length:]

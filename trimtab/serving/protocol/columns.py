@@ -72,9 +72,20 @@ def check_columns(route: Route, given: list[tuple[str, Any]], max_rows: int) -> 
             raise RequestError(
                 400, f"column {name!r} has {len(values)} rows, {names[0]!r} has {n}; all must have as many"
             )
+    check_count(n, max_rows)
+    return [_check_column(feature, values) for feature, values in zip(route.features, columns, strict=True)], n
+
+
+def check_count(n: int, max_rows: int) -> None:
+    """Refuse too many rows; to be called before much is done with them.
+
+    Raises
+    ------
+    RequestError
+        413.
+    """
     if n > max_rows:
         raise RequestError(413, f"the request has {n} rows; at most {max_rows} are taken at once: send several")
-    return [_check_column(feature, values) for feature, values in zip(route.features, columns, strict=True)], n
 
 
 def _check_column(feature: RouteFeature, values: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from typing import Any
 
@@ -51,8 +52,12 @@ def parse_csv(body: bytes, content_type: bytes, route: Route, max_rows: int, now
     header = parameters.get("header", "present")
     if header not in ("present", "absent"):
         raise RequestError(415, f"header is {header!r}; it must be present or absent")
-    lines = _lines(body)
+    lines = _lines(body, max_rows + 2)
     names = [feature.name for feature in route.features] if header == "absent" else lines.pop(0) if lines else []
+    if len(lines) > max_rows:
+        raise RequestError(
+            413, f"the request has over {max_rows} rows; at most {max_rows} are taken at once: send several"
+        )
     first = 1 if header == "absent" else 2
     for number, line in enumerate(lines, first):
         if len(line) != len(names):
@@ -68,11 +73,11 @@ def _parameters(content_type: bytes) -> dict[str, str]:
     return {name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs}
 
 
-def _lines(body: bytes) -> list[list[str]]:
-    """The cells of each line that is not blank."""
+def _lines(body: bytes, most: int) -> list[list[str]]:
+    """The cells of each line that is not blank; not of all, if there are more than that."""
     try:
         text = io.StringIO(body.decode("utf-8-sig"), newline="")
-        return [line for line in csv.reader(text, strict=True) if line]
+        return list(itertools.islice(filter(None, csv.reader(text, strict=True)), most))
     except (UnicodeDecodeError, csv.Error) as error:
         raise RequestError(400, f"the body is not CSV in UTF-8: {error}") from error
 

@@ -11,14 +11,14 @@ from trimtab.errors import RequestError
 from trimtab.serving.protocol.columns import check_columns, check_datatype
 from trimtab.serving.protocol.rows import ALL_AS_JSON, Asked, Rows, decode, event_times
 from trimtab.serving.routes import Route
-from trimtab.wire.tensors import AskedOutput, InputParameters, TensorError, split_body, take_binary
+from trimtab.wire.tensors import AskedOutput, InputParameters, Shape, TensorError, split_body, take_binary
 
 
 class Tensor(msgspec.Struct):
     """One input; its data are JSON, or among the bytes after it."""
 
     name: str
-    shape: list[int]
+    shape: Shape
     datatype: str
     data: list[Any] | None = None
     parameters: InputParameters = InputParameters()
@@ -86,6 +86,8 @@ def asked_outputs(outputs: list[AskedOutput], parameters: dict[str, Any], route:
     for output in outputs:
         if output.name not in there:
             raise RequestError(400, f"there is no output {output.name!r}; model {route.model!r} answers {list(there)}")
+    if len({output.name for output in outputs}) < len(outputs):
+        raise RequestError(400, f"an output is asked for more than once; ask for each of {list(there)} once at most")
     if not outputs:
         return Asked(None, frozenset(there))
     binary = {

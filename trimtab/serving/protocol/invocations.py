@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestError
-from trimtab.serving.protocol.columns import check_columns, some_names
+from trimtab.serving.protocol.columns import check_columns, check_count, some_names
 from trimtab.serving.protocol.rows import Rows, decode, event_times
 from trimtab.serving.routes import Route
 
@@ -45,25 +45,28 @@ def parse_invocation(body: bytes, route: Route, max_rows: int, now_us: int) -> R
     RequestError
         400 or 413.
     """
-    request = decode(_decoder, body, lambda r: check_columns(route, _columns(r, route), max_rows))
-    columns, n = check_columns(route, _columns(request, route), max_rows)
+    request = decode(_decoder, body, lambda r: check_columns(route, _columns(r, route, max_rows), max_rows))
+    columns, n = check_columns(route, _columns(request, route, max_rows), max_rows)
     return Rows(columns, n, event_times(request.params.get("event_time"), n, now_us))
 
 
-def _columns(request: Invocation, route: Route) -> list[tuple[str, list[Any]]]:
+def _columns(request: Invocation, route: Route, max_rows: int) -> list[tuple[str, list[Any]]]:
     given = [form for form in _FORMS if getattr(request, form) is not None]
     if len(given) != 1:
         raise RequestError(
             400, f"the body must hold exactly one of {', '.join(_FORMS)}, and may hold params; it has {given}"
         )
     if request.dataframe_split is not None:
+        check_count(len(request.dataframe_split.data), max_rows)
         return _by_position(request.dataframe_split.columns, request.dataframe_split.data)
     if request.dataframe_records is not None:
+        check_count(len(request.dataframe_records), max_rows)
         return _by_name(request.dataframe_records)
     rows = request.inputs if request.inputs is not None else request.instances
     if isinstance(rows, dict):
         return list(rows.items())
     rows = rows or []
+    check_count(len(rows), max_rows)
     if all(isinstance(row, dict) for row in rows):
         return _by_name(rows)
     if not all(isinstance(row, list) for row in rows):
