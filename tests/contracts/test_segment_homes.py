@@ -203,10 +203,32 @@ def test_two_sealers_that_do_not_see_each_others_lock_cannot_both_count(log, hom
         real(*arguments)
 
     monkeypatch.setattr(log._spool, "commit_segment", commit)
-    with pytest.raises(PredictionLogError, match="were sealed meanwhile"):
+    with pytest.raises(PredictionLogError, match="were sealed or given up meanwhile"):
         log.seal()
     assert ids_in(other)[:5] == kept
     assert len(ids_in(other)) == sum(span.rows for span in other.spans()) == 6
+    other.close()
+
+
+def test_a_segment_that_another_sealer_took_for_a_leftover_does_not_count(log, home, folder, at, monkeypatch):
+    """As when the lock is removed by hand between a put and its commit."""
+    log.append(make_rows(5))
+    kept = ids_in(log)
+    real, other = log._spool.commit_segment, PredictionLog(folder, at)
+
+    def commit(*arguments):
+        (folder / "seal.lock").unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(other._spool, "unsealed", lambda *_: (range(0), []))
+            other.seal()
+        real(*arguments)
+
+    monkeypatch.setattr(log._spool, "commit_segment", commit)
+    with pytest.raises(PredictionLogError, match="were sealed or given up meanwhile"):
+        log.seal()
+    assert (home.names(), log.spans(), ids_in(log)) == ([], [], kept)
+    assert [span.rows for span in other.seal()] == [5]
+    assert ids_in(other) == kept
     other.close()
 
 

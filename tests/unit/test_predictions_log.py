@@ -154,8 +154,8 @@ def test_a_seal_that_is_cut_short_loses_and_doubles_nothing(log, monkeypatch, po
         "while writing": ("trimtab.predictions.segments.sync", cut_after(0, None)),
         "before counting": (spool, "commit_segment", cut_after(0, None)),
         "before deleting": (spool, "drop_sealed", cut_after(1, spool.drop_sealed)),
-        # One counts the segment, one deletes the first 100 batches.
-        "while deleting": (spool._database, "writing", cut_after(2, spool._database.writing)),
+        # One intends the segment, one counts it, one deletes the first 100 batches.
+        "while deleting": (spool._database, "writing", cut_after(3, spool._database.writing)),
     }
     with monkeypatch.context() as patch:
         patch.setattr("trimtab.predictions.spool._DELETE_BYTES", 100 * batch_bytes)

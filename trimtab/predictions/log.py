@@ -6,20 +6,17 @@ New rows are in the spool (``spool.py``), older ones in sealed segments (``segme
 from __future__ import annotations
 
 import bisect
-import fcntl
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from trimtab.errors import PredictionLogError, PrunedPredictionError, UnknownPredictionError
-from trimtab.predictions.homes import SegmentHome
 from trimtab.predictions.request_index import RequestIndexes
 from trimtab.predictions.scan import scan_parts, select_columns
 from trimtab.predictions.schema import (
@@ -30,11 +27,11 @@ from trimtab.predictions.schema import (
     merge_schemas,
     microseconds,
 )
+from trimtab.predictions.sealing import alone, seal_spool, tables_of
 from trimtab.predictions.segments import (
     SealedSpan,
     read_ids,
     read_row,
-    write_segment,
 )
 from trimtab.predictions.snapshot import Bounds, Snapshot
 from trimtab.predictions.spool import Spool, View
@@ -167,16 +164,7 @@ class PredictionLog:
         if not self._spool.exists:
             return []
         with self.alone():
-            self._spool.drop_sealed()
-            self._remove_leftovers()
-            # What comes in meanwhile is left to the next call: to chase it could take for ever.
-            last = self._spool.last_sequence()
-            while (taken := self._spool.unsealed(last, SEGMENT_ROWS))[1]:
-                sequences, batches = taken
-                rows = self._as_one(_tables(batches), None)
-                written = write_segment(self._spool.home, self.folder / "segment.part", rows)
-                self._spool.commit_segment(sequences.start, sequences.stop - 1, *written)
-                self._spool.drop_sealed()
+            seal_spool(self._spool, self.folder, SEGMENT_ROWS, self.missing)
             RequestIndexes(self.folder).catch_up(self._spool.spans())
         return self._spool.spans(unacknowledged_only=True)
 
@@ -211,7 +199,7 @@ class PredictionLog:
     def _holding(self, ids: Sequence[bytes], columns: list[str] | None) -> Iterator[pa.Table]:
         """Rows among which any of these ids (ascending) stands, if it is on record."""
         view: View = self._spool.view_ids(ids)
-        for rows in _tables(view.batches):
+        for rows in tables_of(view.batches):
             yield rows if columns is None else rows.select(columns)
         for span, manifest in view.segments:
             first, last = id_bytes(span.first_id), id_bytes(span.last_id)
@@ -236,43 +224,9 @@ class PredictionLog:
         """What was deleted under the model's retention; the log must have been written to."""
         return self._spool.tombstones
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """One process at a time seals or deletes; the lock goes with its process. The folder must exist."""
-        with (self.folder / "seal.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                yield
-            except (pa.ArrowException, OSError) as error:
-                raise PredictionLogError(
-                    f"{self.folder} cannot be sealed or pruned: {error}; no row is lost, repeat it"
-                ) from error
-
-    def _remove_leftovers(self) -> None:
-        """Remove what a seal left that was cut short before it counted; its rows are still in the spool."""
-        spans, pruned = self.spans(), self.tombstones.names()
-        # A seal that was cut short may have been for another home than that of today.
-        for home in {self._spool.home, *(span.home for span in spans)}:
-            known = {span.name for span in spans if span.home == home} | pruned
-            for name in home.names():
-                if name not in known:
-                    self._remove_leftover(home, name)
-
-    def _remove_leftover(self, home: SegmentHome, name: str) -> None:
-        with home.open(name) as source:
-            ids = pq.read_table(source, columns=["prediction_id"])["prediction_id"].to_pylist()
-        if self.missing(ids):
-            raise PredictionLogError(
-                f"{home.uri(name)} holds predictions that {self._spool.path} does not know: was that file put back "
-                "from an older copy? Put back the newest one"
-            )
-        home.delete(name)
-
-
-def _tables(batches: Sequence[pa.RecordBatch]) -> list[pa.Table]:
-    """Batches as tables, one a run of the same schema: many small batches cost little then."""
-    runs = itertools.groupby(batches, key=lambda batch: batch.schema)
-    return [pa.Table.from_batches(list(run), schema).combine_chunks() for schema, run in runs]
+        return alone(self.folder)
 
 
 def _ordered(table: pa.Table) -> pa.Table:

@@ -7,7 +7,7 @@ for scans of tens of millions of rows a second. The manifest is the first id of 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,7 +81,9 @@ class Manifest:
         return sorted(found - {-1})
 
 
-def write_segment(home: SegmentHome, aside: Path, rows: pa.Table) -> tuple[SealedSpan, Manifest]:
+def write_segment(
+    home: SegmentHome, aside: Path, rows: pa.Table, intend: Callable[[str], None]
+) -> tuple[SealedSpan, Manifest]:
     """Write rows as one durable segment. Written again after it was cut short, the same rows are the same segment.
 
     Parameters
@@ -92,6 +94,8 @@ def write_segment(home: SegmentHome, aside: Path, rows: pa.Table) -> tuple[Seale
         A file to write to before it goes there; replaced, and gone afterwards.
     rows
         At least one row, under the log's schema.
+    intend
+        Called with the segment's name before it is put there.
 
     Raises
     ------
@@ -111,6 +115,7 @@ def write_segment(home: SegmentHome, aside: Path, rows: pa.Table) -> tuple[Seale
     digest, size_bytes = file_digest(aside), aside.stat().st_size
     # The digest in the name: two segments of the same ids never contend for it.
     name = f"{first.hex()}-{last.hex()}-{digest[:16]}.parquet"
+    intend(name)
     home.put(name, aside, digest)
     aside.unlink(missing_ok=True)
     span = SealedSpan(

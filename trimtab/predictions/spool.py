@@ -50,6 +50,7 @@ CREATE TABLE IF NOT EXISTS segments (
   home TEXT NOT NULL DEFAULT '', pruning_id TEXT, pruned_at INTEGER, retention_days INTEGER,
   deleted INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id);
+CREATE TABLE IF NOT EXISTS intended (name TEXT PRIMARY KEY);
 """
 _ADDITIONS = {
     2: (
@@ -61,6 +62,8 @@ _ADDITIONS = {
         "ALTER TABLE segments ADD COLUMN retention_days INTEGER",
         "ALTER TABLE segments ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id)",
+        # The segment that is being put into its home and does not count yet.
+        "CREATE TABLE IF NOT EXISTS intended (name TEXT PRIMARY KEY)",
     )
 }
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
@@ -215,13 +218,30 @@ class Spool:
                     break
         return sequences, taken
 
+    def intend(self, name: str) -> None:
+        """Note that a segment of that name is about to be put into its home; it replaces what was intended before."""
+        with self._database.writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM intended")
+            connection.execute("INSERT INTO intended (name) VALUES (?)", (name,))
+            connection.execute("COMMIT")
+
+    def withdraw(self, name: str) -> bool:
+        """Give up a segment that was never committed: from now on it cannot be. False if it counts."""
+        with self._database.writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM intended WHERE name = ?", (name,))
+            counts = connection.execute("SELECT 1 FROM segments WHERE name = ?", (name,)).fetchone()
+            connection.execute("COMMIT")
+        return counts is None
+
     def commit_segment(self, first_sequence: int, through_sequence: int, span: SealedSpan, manifest: Manifest) -> None:
         """From now on the segment stands for every batch from the first sequence up to the second.
 
         Raises
         ------
         PredictionLogError
-            If another segment stands for some of them already: two sealers cannot both count.
+            If another segment stands for some of them already, or this one was given up: two sealers cannot both count.
         """
         values = (
             *(span.name, through_sequence, span.digest, span.rows, span.size_bytes),
@@ -232,10 +252,12 @@ class Spool:
         with self._database.writing() as connection:
             connection.execute("BEGIN IMMEDIATE")
             (sealed,) = connection.execute(_SEALED_THROUGH).fetchone()
-            if sealed >= first_sequence:
+            intended = connection.execute("DELETE FROM intended WHERE name = ?", (span.name,)).rowcount
+            if sealed >= first_sequence or not intended:
                 raise PredictionLogError(
-                    f"batches {first_sequence} to {through_sequence} of {self.path} were sealed meanwhile (up to "
-                    f"{sealed}): another sealer does not see the lock; its segment counts, this one does not"
+                    f"batches {first_sequence} to {through_sequence} of {self.path} were sealed or given up meanwhile "
+                    f"(sealed is up to {sealed}): another sealer does not see the lock; this one's segment counts for "
+                    "nothing, and no row is lost"
                 )
             connection.execute(_INSERT_SEGMENT, values)
             connection.execute("COMMIT")
