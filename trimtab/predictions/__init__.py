@@ -20,7 +20,7 @@ files of outcomes                              ``bulk.py``, ``outcome_files.py``
 which predictions a request has                ``requested.py``
 how far outcomes have come in                  ``outcome_status.py``
 what was answered and could not be logged      ``gaps.py``
-how SQLite is used                             ``spool.py``, ``database.py``
+how SQLite is used                             ``spool.py``, ``spool_format.py``, ``database.py``
 =============================================  =================================================
 
 Stored formats are promises: columns are only ever added, and what an older version wrote is read for ever.

@@ -28,44 +28,13 @@ from trimtab.predictions.homes import BESIDE_THE_SPOOL, SegmentHome, home_at, ho
 from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
 from trimtab.predictions.segments import Manifest, SealedSpan
 from trimtab.predictions.snapshot import Snapshot, decode_batch
+from trimtab.predictions.spool_format import ADDITIONS, FORMAT_VERSION, TABLES
 from trimtab.predictions.tombstones import Tombstones
 from trimtab.settings import Settings
 
-FORMAT_VERSION = 2
 _DELETE_BYTES = 1024 * 1024
 _REQUIRED = ("prediction_id", "version", "release_id", "event_time", "logged_at", "score")
 
-# AUTOINCREMENT: a sequence is never given twice, also after all batches were sealed and deleted.
-_TABLES = """
-CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY, body BLOB NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS batches (
-  sequence INTEGER PRIMARY KEY AUTOINCREMENT, schema_id INTEGER NOT NULL, row_count INTEGER NOT NULL,
-  first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL, max_event_time INTEGER NOT NULL,
-  checksum INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS batches_by_id ON batches (last_id, first_id);
-CREATE TABLE IF NOT EXISTS segments (
-  name TEXT PRIMARY KEY, through_sequence INTEGER NOT NULL, digest TEXT NOT NULL, row_count INTEGER NOT NULL,
-  size_bytes INTEGER NOT NULL, first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL,
-  max_event_time INTEGER NOT NULL, manifest BLOB NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0,
-  home TEXT NOT NULL DEFAULT '', pruning_id TEXT, pruned_at INTEGER, retention_days INTEGER,
-  deleted INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id);
-CREATE TABLE IF NOT EXISTS intended (name TEXT PRIMARY KEY);
-"""
-_ADDITIONS = {
-    2: (
-        # Where the segment lives: empty for beside the spool, else an address.
-        "ALTER TABLE segments ADD COLUMN home TEXT NOT NULL DEFAULT ''",
-        # From these on nothing of it is read any more (tombstones.py); the row stays, for it tells what an id was.
-        "ALTER TABLE segments ADD COLUMN pruning_id TEXT",
-        "ALTER TABLE segments ADD COLUMN pruned_at INTEGER",
-        "ALTER TABLE segments ADD COLUMN retention_days INTEGER",
-        "ALTER TABLE segments ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0",
-        "CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id)",
-        # The segment that is being put into its home and does not count yet.
-        "CREATE TABLE IF NOT EXISTS intended (name TEXT PRIMARY KEY)",
-    )
-}
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
 _BATCH = "SELECT sequence, schema_id, checksum, body FROM batches WHERE "
 _BATCH_BOUNDS = "SELECT sequence, first_id, last_id FROM batches INDEXED BY batches_by_id WHERE "
@@ -106,7 +75,7 @@ class Spool:
         self.path = folder / "spool.sqlite"
         self._folder = folder
         self._given_settings = settings
-        self._database = Database(self.path, _TABLES, FORMAT_VERSION, _ADDITIONS, self._check_new)
+        self._database = Database(self.path, TABLES, FORMAT_VERSION, ADDITIONS, self._check_new)
         self._known_schema: tuple[sqlite3.Connection, pa.Schema, int] | None = None
 
     @functools.cached_property
@@ -142,11 +111,13 @@ class Spool:
                     "the file back from a copy; to begin a new log, move them away first"
                 )
 
-    def append(self, rows: pa.RecordBatch) -> None:
+    def append(self, rows: pa.RecordBatch, wait: bool = True) -> None:
         """Make a batch durable: when this returns, it survives a loss of power.
 
         Raises
         ------
+        LogBusyError
+            If others write meanwhile (without ``wait``: at once).
         PredictionLogError
             If the batch lacks a column of the log, the disk refuses, or there are segments but no spool. Nothing of it
             is then kept.
@@ -156,7 +127,7 @@ class Spool:
         ids = pc.min_max(rows["prediction_id"])
         times = pc.min_max(rows["event_time"].view(pa.int64()))
         body = rows.serialize()
-        with self._database.writing() as connection:
+        with self._database.writing(wait) as connection:
             schema_id = self._schema_id(connection, rows)
             values = (schema_id, rows.num_rows, ids["min"].as_py(), ids["max"].as_py())
             spread = (times["min"].as_py(), times["max"].as_py())
@@ -170,7 +141,7 @@ class Spool:
                 yield Snapshot(self.path, connection, self._segment)
             return
         with closing(sqlite3.connect(":memory:", check_same_thread=False)) as nothing:
-            nothing.executescript(_TABLES)
+            nothing.executescript(TABLES)
             yield Snapshot(self.path, nothing, self._segment)
 
     def view_ids(self, ids: Sequence[bytes]) -> View:
