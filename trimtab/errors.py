@@ -17,6 +17,7 @@
     │   ├── LedgerTamperedError    the chain of hashes is broken
     │   └── LedgerUnavailableError its database does not answer
     ├── PredictionLogError         the log cannot be written or read
+    │   ├── LogBusyError           another holds it: it can be written later
     │   ├── UnknownPredictionError no prediction of that id
     │   │   └── PrunedPredictionError  it was deleted under its model's retention
     │   ├── OutcomeConflictError   a second, different outcome that is not marked as a correction
@@ -102,6 +103,10 @@ class LedgerUnavailableError(LedgerError):
 
 class PredictionLogError(TrimtabError):
     """The prediction log cannot be written or read."""
+
+
+class LogBusyError(PredictionLogError):
+    """Another thread or process writes to the log; nothing of this write was kept."""
 
 
 class UnknownPredictionError(PredictionLogError):

@@ -2,13 +2,19 @@
 
 import asyncio
 import socket
+import sqlite3
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from tests.serving.stack import FEATURES
 from tests.serving.test_http_server import LIMITS, served, statuses
 from trimtab.errors import RequestError
+from trimtab.predictions.schema import log_schema
+from trimtab.serving import log_writer
+from trimtab.serving.block import Block
+from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.protocol import RouteParser
 from trimtab.serving.protocol.csv_rows import parse_csv
 from trimtab.serving.routes import Route, RouteFeature
@@ -239,3 +245,26 @@ def test_lines_of_csv_beyond_the_limit_are_not_read():
     with pytest.raises(RequestError, match="over 100 rows") as refusal:
         parse_csv(b"income,age,region,employed\n" + b"1,1,x,what\n" * 101 + b'"', b"text/csv", ROUTE, 100, 0)
     assert refusal.value.status == 413
+
+
+async def test_a_log_that_another_process_holds_does_not_hold_the_loop(tmp_path, monkeypatch):
+    """A sealer, a copy, someone's sqlite3: those who wait for that log wait, and nobody else."""
+    monkeypatch.setattr(log_writer, "_QUICK_COMMIT_S", 60.0)  # of this disk, whatever it is
+    writer, schema = LogWriter(tmp_path / "loan"), log_schema((each.name, each.type) for each in NUMBERS.features)
+    rows = infer(NUMBERS, one_input(b"[1,4]", b'"data":[1,2,3,4]'))
+
+    def write():
+        return asyncio.create_task(writer.write(NUMBERS, schema, [rows], Block(NUMBERS, [rows]), np.ones(1)))
+
+    for _ in range(2):
+        await write()
+    other = sqlite3.connect(tmp_path / "loan" / "spool.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = [write(), write()]
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in waiting)
+    other.execute("COMMIT")
+    other.close()
+    ids = await asyncio.gather(*waiting)
+    assert len(writer.log.missing([*ids, bytes(16)])) == 1
+    writer.close()

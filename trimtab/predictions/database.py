@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trimtab.errors import PredictionLogError
+from trimtab.errors import LogBusyError, PredictionLogError
 
 _BUSY_TIMEOUT_S = 30
 
@@ -59,21 +59,45 @@ class Database:
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._opened: _Identity | None = None
+        self._waits = True
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self, wait: bool = True) -> Iterator[sqlite3.Connection]:
         """The writing connection, for one thread at a time; each statement commits unless the caller begins.
+
+        Parameters
+        ----------
+        wait
+            Whether to wait for others who write: up to half a minute. False is for those whom nobody may hold up.
 
         Raises
         ------
+        LogBusyError
+            If another writes, or (without ``wait``) the file is not yet open.
         PredictionLogError
             If the file cannot be used, or was removed or replaced since the last write.
         """
-        with self._lock, self._translated():
+        if not self._lock.acquire(blocking=wait):
+            raise LogBusyError(f"{self.path} is being written to by another thread")
+        try:
+            with self._held(wait) as connection:
+                yield connection
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _held(self, wait: bool) -> Iterator[sqlite3.Connection]:
+        with self._translated():
             try:
                 if self._writer is None:
+                    if not wait:
+                        raise LogBusyError(f"{self.path} is not open yet")
                     self._writer = self._open()
                     self._opened = self._identity()
+                    self._waits = True
+                if wait != self._waits:
+                    self._writer.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000 if wait else 0}")
+                    self._waits = wait
                 self._check_there()
                 yield self._writer
                 # Once more: what was committed to a file that has gone meanwhile must not be answered.
@@ -195,6 +219,8 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise LogBusyError(f"{self.path} is being written to by another process: {error}") from error
             raise PredictionLogError(f"{self.path} cannot be used: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from trimtab.errors import PredictionLogError
+from trimtab.errors import LogBusyError, PredictionLogError
 from trimtab.predictions.gaps import Gaps
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.outcomes import Outcomes
@@ -32,7 +33,7 @@ class LogWriter:
     """The log and the outcomes of one model, and the one thread that writes to the log.
 
     A small batch is written without the thread while commits are quick: to hand it over and back costs more than that.
-    As soon as the disk is slow no event loop waits for it.
+    As soon as the disk is slow no event loop waits for it, and for others who write to the log none ever does.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +55,8 @@ class LogWriter:
             If the log refuses, unless the route's ``log_policy`` is ``available``: the gap is counted then.
         """
         if block.n < LARGE_BATCH_ROWS and self._commit_s < _QUICK_COMMIT_S and not self._in_thread:
-            return self._write(route, schema, requests, block, scores)
+            with contextlib.suppress(LogBusyError):
+                return self._write(route, schema, requests, block, scores, wait=False)
         loop = asyncio.get_running_loop()
         self._in_thread += 1
         try:
@@ -70,16 +72,22 @@ class LogWriter:
         self.outcomes.close()
 
     def _write(
-        self, route: Route, schema: pa.Schema, requests: Sequence[Rows], block: Block, scores: np.ndarray
+        self,
+        route: Route,
+        schema: pa.Schema,
+        requests: Sequence[Rows],
+        block: Block,
+        scores: np.ndarray,
+        wait: bool = True,
     ) -> bytes:
         ids = new_packed_ids(block.n)
         event_times = [moment for rows in requests for moment in rows.event_times]
         rows = _record_batch(route, schema, requests, block, ids, event_times, scores)
         started = time.perf_counter()
         try:
-            self.log.append(rows)
+            self.log.append(rows, wait)
         except PredictionLogError as error:
-            if route.log_policy != "available":
+            if route.log_policy != "available" or (isinstance(error, LogBusyError) and not wait):
                 raise
             keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
             self.gaps.count(keys, event_times, route.version, route.release_id, str(error))
