@@ -57,20 +57,24 @@ class PredictionLog:
         self.folder = folder
         self._spool = Spool(folder, settings)
 
-    def append(self, rows: pa.RecordBatch) -> None:
+    def append(self, rows: pa.RecordBatch, wait: bool = True) -> None:
         """Make rows durable; they are when this returns. Blocks for one write to disk.
 
         Parameters
         ----------
         rows
             Under :func:`trimtab.predictions.schema.log_schema`; ids must be new.
+        wait
+            Whether to wait for others who write to the log, up to half a minute.
 
         Raises
         ------
+        LogBusyError
+            If others write for that long; without ``wait`` at once, and also if the file is not yet open.
         PredictionLogError
             If a column is missing or the disk refuses; then none of the rows is kept.
         """
-        self._spool.append(rows)
+        self._spool.append(rows, wait)
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the log holds at this moment, while the context lasts; it does not move while others append or seal."""
