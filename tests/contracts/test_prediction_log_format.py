@@ -15,6 +15,7 @@ import pytest
 from tests.prediction_rows import LATER, T0, make_rows
 from trimtab.errors import PrunedPredictionError
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, Receipt, read_window
+from trimtab.predictions.spool_format import FORMAT_VERSION
 
 SAMPLES = Path(__file__).parent / "samples"
 FIRST_ID = "018cc251-f400-7000-8000-000000000000"
@@ -64,7 +65,7 @@ def test_it_is_brought_up_to_the_newest_format_once_by_whoever_comes_first(folde
         tables = list(pool.map(lambda _: PredictionLog(folder).read(T0, LATER), range(8)))
     assert all(table.equals(tables[0]) for table in tables)
     with closing(sqlite3.connect(folder / "spool.sqlite")) as spool:
-        assert spool.execute("PRAGMA user_version").fetchone() == (2,)
+        assert spool.execute("PRAGMA user_version").fetchone() == (FORMAT_VERSION,)
         made = PredictionLog(folder.parent / "new")
         made.append(make_rows(1))
         made.close()

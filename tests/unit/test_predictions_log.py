@@ -286,7 +286,7 @@ def test_a_log_of_a_newer_format_is_not_touched(log):
     spool.execute("PRAGMA user_version = 99")
     spool.close()
     for use in (lambda: log.read(T0, LATER), lambda: log.append(make_rows(1))):
-        with pytest.raises(PredictionLogError, match="of format 99; this trimtab reads up to 2"):
+        with pytest.raises(PredictionLogError, match="of format 99; this trimtab reads up to 3"):
             use()
 
 
@@ -416,3 +416,16 @@ def test_two_logs_of_one_folder_in_turn_find_the_file_their_own(log):
         other.seal()
         other.close()
     assert len(log.read(T0, LATER)) == 6
+
+
+def test_an_id_is_found_in_batches_of_any_ids(log):
+    """Batches that overlap, come in any order and hold ids of several moments, beside those of one moment."""
+    one, two, three = (new_prediction_ids(2) for _ in range(3))
+    later = [bytes([key[0] + 1]) + key[1:] for key in new_prediction_ids(2)]
+    for ids in ([later[1], one[0]], three, [two[1], later[0], one[1]], [two[0]]):
+        log.append(make_rows(len(ids), prediction_id=ids))
+    everything = [*one, *two, *three, *later]
+    for key in everything:
+        assert log.get(id_text(key))["prediction_id"] == id_text(key)
+    assert log.missing([*everything, *new_prediction_ids(1)])[0] not in everything
+    assert log.missing(everything) == []

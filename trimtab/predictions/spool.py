@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import sqlite3
 import time
 import zlib
@@ -38,6 +39,10 @@ _REQUIRED = ("prediction_id", "version", "release_id", "event_time", "logged_at"
 _UNSEALED = "sequence > (SELECT coalesce(max(through_sequence), 0) FROM segments)"
 _BATCH = "SELECT sequence, schema_id, checksum, body FROM batches WHERE "
 _BATCH_BOUNDS = "SELECT sequence, first_id, last_id FROM batches INDEXED BY batches_by_id WHERE "
+_WIDE_BATCHES = """
+SELECT sequence, first_id, last_id FROM batches INDEXED BY batches_wide
+WHERE substr(first_id, 1, 8) <> substr(last_id, 1, 8) AND """
+_SPANS = "last_id >= ? AND first_id <= ?"
 _SEGMENT = """
 SELECT name, home, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest
 FROM segments WHERE pruned_at IS NULL """
@@ -151,14 +156,17 @@ class Spool:
         wanted = sorted(ids)
         span = (wanted[0], wanted[-1])
         with self._database.reading() as connection:
-            candidates = connection.execute(f"{_BATCH_BOUNDS}{_UNSEALED} AND last_id >= ? AND first_id <= ?", span)
-            sequences = [sequence for sequence, first, last in candidates if _any_within(wanted, first, last)]
-            rows = [connection.execute(f"{_BATCH}sequence = ?", (sequence,)).fetchone() for sequence in sequences]
+            # A batch whose ids share their first half ends no later than the half of the last id that is wanted.
+            narrow = (*span, wanted[-1][:8] + b"\xff" * 8)
+            candidates = connection.execute(f"{_BATCH_BOUNDS}{_UNSEALED} AND {_SPANS} AND last_id <= ?", narrow)
+            others = connection.execute(f"{_WIDE_BATCHES}{_UNSEALED} AND {_SPANS}", span)
+            sequences = {number for number, *ends in itertools.chain(candidates, others) if _any_within(wanted, *ends)}
+            rows = [
+                connection.execute(f"{_BATCH}sequence = ?", (sequence,)).fetchone() for sequence in sorted(sequences)
+            ]
             segments = [
                 (sealed, manifest)
-                for sealed, manifest in map(
-                    self._segment, connection.execute(f"{_SEGMENT}AND last_id >= ? AND first_id <= ?", span)
-                )
+                for sealed, manifest in map(self._segment, connection.execute(f"{_SEGMENT}AND {_SPANS}", span))
                 if _any_within(wanted, id_bytes(sealed.first_id), id_bytes(sealed.last_id))
             ]
             schemas = self._schemas(connection) if rows else {}

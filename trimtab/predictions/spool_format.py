@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # AUTOINCREMENT: a sequence is never given twice, also after all batches were sealed and deleted.
 TABLES = """
@@ -12,6 +12,8 @@ CREATE TABLE IF NOT EXISTS batches (
   first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL, max_event_time INTEGER NOT NULL,
   checksum INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS batches_by_id ON batches (last_id, first_id);
+CREATE INDEX IF NOT EXISTS batches_wide ON batches (last_id, first_id)
+  WHERE substr(first_id, 1, 8) <> substr(last_id, 1, 8);
 CREATE TABLE IF NOT EXISTS segments (
   name TEXT PRIMARY KEY, through_sequence INTEGER NOT NULL, digest TEXT NOT NULL, row_count INTEGER NOT NULL,
   size_bytes INTEGER NOT NULL, first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL,
@@ -19,6 +21,7 @@ CREATE TABLE IF NOT EXISTS segments (
   home TEXT NOT NULL DEFAULT '', pruning_id TEXT, pruned_at INTEGER, retention_days INTEGER,
   deleted INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id);
+CREATE INDEX IF NOT EXISTS segments_by_sequence ON segments (through_sequence);
 CREATE TABLE IF NOT EXISTS intended (name TEXT PRIMARY KEY);
 """
 ADDITIONS = {
@@ -33,5 +36,13 @@ ADDITIONS = {
         "CREATE INDEX IF NOT EXISTS segments_by_id ON segments (last_id, first_id)",
         # The segment that is being put into its home and does not count yet.
         "CREATE TABLE IF NOT EXISTS intended (name TEXT PRIMARY KEY)",
-    )
+    ),
+    3: (
+        # Ids that are made in one call share their first 8 bytes. Where the batches that hold others are listed, the
+        # batch of an id is found without a walk through all that came after it.
+        "CREATE INDEX IF NOT EXISTS batches_wide ON batches (last_id, first_id) "
+        "WHERE substr(first_id, 1, 8) <> substr(last_id, 1, 8)",
+        # Every read asks up to where batches are sealed.
+        "CREATE INDEX IF NOT EXISTS segments_by_sequence ON segments (through_sequence)",
+    ),
 }
