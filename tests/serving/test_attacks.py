@@ -1,24 +1,29 @@
 """What hostile callers, odd clients and broken scorers try, and what must hold all the same."""
 
 import asyncio
+import contextlib
 import socket
 import sqlite3
 import tracemalloc
 
+import msgspec
 import numpy as np
 import pytest
 
 from tests.serving.stack import FEATURES
 from tests.serving.test_http_server import LIMITS, served, statuses
-from trimtab.errors import RequestError
+from trimtab.errors import RequestError, ServiceUnavailableError
 from trimtab.predictions.schema import log_schema
 from trimtab.serving import log_writer
+from trimtab.serving import scorer as scorer_module
 from trimtab.serving.block import Block
 from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.protocol import RouteParser
 from trimtab.serving.protocol.csv_rows import parse_csv
 from trimtab.serving.routes import Route, RouteFeature
+from trimtab.serving.scorer import Scorer
 from trimtab.wire.http import Limits
+from trimtab.wire.tensors import HEADER_LENGTH
 
 __all__ = ["served"]  # a fixture
 
@@ -268,3 +273,105 @@ async def test_a_log_that_another_process_holds_does_not_hold_the_loop(tmp_path,
     ids = await asyncio.gather(*waiting)
     assert len(writer.log.missing([*ids, bytes(16)])) == 1
     writer.close()
+
+
+SCORE = b'{"outputs":[{"name":"score","datatype":"FP64","shape":[1],"data":[%d]}]}'
+NO_EXTENSIONS, BINARY = b"{}", b'{"extensions":["binary_tensor_data"]}'
+
+
+def http(body):
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+class Script:
+    """A scorer that answers each request with the next bytes of a script; None: it ends the connection instead."""
+
+    def __init__(self, *replies):
+        self.replies, self.asked, self.connections = list(replies), [], []
+
+    async def __call__(self, reader, writer):
+        self.connections.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                body = await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+                self.asked.append((head, body))
+                if not self.replies or (reply := self.replies.pop(0)) is None:
+                    break
+                writer.write(reply)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def scripted(*replies):
+    script = Script(*replies)
+    server = await asyncio.start_server(script, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    scorer = Scorer(msgspec.structs.replace(NUMBERS, url=f"http://127.0.0.1:{port}"))
+    try:
+        yield scorer, script
+    finally:
+        scorer.close()
+        server.close()
+        for connection in script.connections:
+            connection.cancel()
+        await asyncio.gather(*script.connections, return_exceptions=True)
+
+
+BLOCK = Block(NUMBERS, [infer(NUMBERS, one_input(b"[1,4]", b'"data":[1,2,3,4]'))])
+
+
+async def test_a_scorer_that_was_replaced_at_its_address_is_asked_anew_what_it_takes():
+    """By another that takes JSON only, on the same port: what the first one took is not sent to it for ever."""
+    refused = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}"
+    replies = http(BINARY), http(SCORE % 1), None, refused, http(NO_EXTENSIONS), http(SCORE % 2)
+    async with scripted(*replies) as (scorer, script):
+        assert await scorer.infer(BLOCK) == [1.0]
+        with contextlib.suppress(ServiceUnavailableError):
+            await scorer.infer(BLOCK)  # it goes away in this very call, and its successor is asked the same
+        assert await scorer.infer(BLOCK) == [2.0]
+        assert HEADER_LENGTH not in script.asked[-1][0]
+
+
+@pytest.mark.parametrize("size", [1, 20_000], ids=["with the answer", "long after it"])
+async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next(size):
+    unasked = http(SCORE % 666 + b" " * size)
+    async with scripted(http(NO_EXTENSIONS), http(SCORE % 1) + unasked, http(NO_EXTENSIONS), http(SCORE % 2)) as (
+        scorer,
+        _,
+    ):
+        assert await scorer.infer(BLOCK) == [1.0]
+        await asyncio.sleep(0.02)
+        assert await scorer.infer(BLOCK) == [2.0]
+
+
+async def test_an_answer_without_end_is_not_kept(monkeypatch):
+    monkeypatch.setattr(scorer_module, "_MAX_ANSWER_BYTES", 100_000)
+    endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"186a0\r\n" + b" " * 100_000 + b"\r\n1\r\n "
+    async with scripted(http(NO_EXTENSIONS), endless, endless) as (scorer, _):
+        with pytest.raises(ServiceUnavailableError, match="more than 100000 bytes"):
+            await asyncio.wait_for(scorer.infer(BLOCK), 10)
+
+
+WRONG = {
+    "too few": b'{"outputs":[{"name":"score","datatype":"FP64","shape":[0],"data":[]}]}',
+    "too many": b'{"outputs":[{"name":"score","datatype":"FP64","shape":[2],"data":[1,2]}]}',
+    "twice": b'{"outputs":[{"name":"score","datatype":"FP64","shape":[1],"data":[1]},'
+    b'{"name":"score","datatype":"FP64","shape":[1],"data":[2]}]}',
+    "a binary tensor that is not there": b'{"outputs":[{"name":"score","datatype":"FP64","shape":[1],'
+    b'"parameters":{"binary_data_size":8}}]}',
+    "texts": b'{"outputs":[{"name":"score","datatype":"BYTES","shape":[1],"data":["1"]}]}',
+    "not JSON": b"\xff",
+    "nested without end": b'{"outputs":' + b"[" * 10_000,
+    "half a text": b'{"outputs":[{"name":"\xff","datatype":"FP64","shape":[1],"data":[1]}]}',
+    "no number": b'{"outputs":[{"name":"score","datatype":"FP64","shape":[1],"data":[1e999]}]}',
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_a_scorer_that_answers_something_else_is_named(what):
+    async with scripted(http(NO_EXTENSIONS), http(WRONG[what])) as (scorer, _):
+        with pytest.raises(ServiceUnavailableError, match="scorer of loan version 1"):
+            await asyncio.wait_for(scorer.infer(BLOCK), 10)

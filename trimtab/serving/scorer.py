@@ -29,6 +29,7 @@ from trimtab.wire.tensors import (
 )
 
 TIMEOUT_S = 30.0
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024  # a batch's answer has some bytes a row
 _SHOWN = 200
 
 
@@ -78,6 +79,7 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[_Reply] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
+        self._size = 0
         self._header_length: bytes | None = None
         self.served = 0
 
@@ -90,6 +92,7 @@ class _Connection(asyncio.Protocol):
         assert self._waiter is None
         self._waiter = asyncio.get_running_loop().create_future()
         self._body.clear()
+        self._size = 0
         self._header_length = None
         self._transport.write(message)
         try:
@@ -116,12 +119,22 @@ class _Connection(asyncio.Protocol):
             self._fail(_Lost(f"it does not speak HTTP/1.1: {error}"))
             self.close()
 
+    def on_message_begin(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            # Nobody asked. On this connection no later answer could be told from it.
+            self.close()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == HEADER_LENGTH:
             self._header_length = value
 
     def on_body(self, part: bytes) -> None:
         self._body.append(part)
+        self._size += len(part)
+        if self._size > _MAX_ANSWER_BYTES:
+            self._body.clear()
+            self._fail(_Lost(f"it answers with more than {_MAX_ANSWER_BYTES} bytes"))
+            self.close()
 
     def on_message_complete(self) -> None:
         self.served += 1
@@ -169,7 +182,8 @@ class Scorer:
         ServiceUnavailableError
             If it does not answer within `TIMEOUT_S`, or with anything but a finite number a row.
         """
-        if self._extensions is None:
+        if self._extensions is None or self._connection is None or not self._connection.usable:
+            # Another may answer there since; what the one before took is not sent to it.
             self._extensions = await self._asked_extensions()
         if EXTENSION in self._extensions:
             as_matrix = block.is_matrix and MATRIX_EXTENSION in self._extensions
@@ -265,6 +279,8 @@ class Scorer:
                     # A kept connection may end just when it is used again; scoring twice does no harm.
                     if connection.served == 0:
                         raise
+                if not alone:
+                    self._extensions = None
                 connection = await self._connect() if alone else await self._kept()
                 return await connection.request(message)
         except TimeoutError as error:
