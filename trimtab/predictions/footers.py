@@ -19,7 +19,7 @@ class Footers:
     Parameters
     ----------
     limit_bytes : int
-        Of what the footers take in their files; parsed they take about five times that.
+        Of what the footers take in their files; parsed they take about twice that.
     """
 
     def __init__(self, limit_bytes: int = _LIMIT_BYTES) -> None:
