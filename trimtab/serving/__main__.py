@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import resource
 import socket
 import sys
+from importlib.abc import MetaPathFinder
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
@@ -20,7 +24,20 @@ from trimtab.settings import Settings
 from trimtab.wire.http import Limits, Server, listen, stop_signal
 
 _DRAIN_S = 30.0
+_OTHER_FILES = 256
 _logger = logging.getLogger("trimtab.serving")
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Says that there is no pandas.
+
+    Arrow imports it with the first list that it is given, to know its types; the gateway uses none of them, and its
+    first caller would wait for that import.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("the gateway does without pandas", name=name)
 
 
 def main() -> int:
@@ -31,6 +48,7 @@ def main() -> int:
     int
         1 if it cannot start (said in the log), else 0 once it has stopped.
     """
+    sys.meta_path.insert(0, _WithoutPandas())
     settings = Settings.from_env()
     parser = argparse.ArgumentParser(prog="python -m trimtab.serving", description=__doc__)
     parser.add_argument("--host", default=settings.host, help="address to listen on (default: %(default)s)")
@@ -54,7 +72,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     tls = tls_context(settings)
     gateway = Gateway(settings)
     gateway.start()
-    server = Server(gateway, Limits(body_bytes=settings.max_body_bytes))
+    server = Server(gateway, Limits(body_bytes=settings.max_body_bytes, connections=_connections()))
     gateway.watch(server)
     await server.start(listener, tls)
     host, port = listener.getsockname()[:2]
@@ -68,6 +86,16 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     await server.stop(_DRAIN_S)
     await gateway.stop()
     _logger.info("stopped")
+
+
+def _connections() -> int:
+    """How many connections to take, so that logs, scorers and readers find files to open; the limit is raised first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    most = Limits().connections
+    return most if soft == resource.RLIM_INFINITY else min(most, max(soft - _OTHER_FILES, soft // 2))
 
 
 if __name__ == "__main__":
