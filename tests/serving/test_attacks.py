@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 import sqlite3
 import tracemalloc
@@ -10,18 +11,25 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.serving.stack import FEATURES
+from tests.loan_artifact import make_artifact
+from tests.serving.stack import FEATURES, ROW
+from tests.serving.stack import until as process_until
 from tests.serving.test_http_server import LIMITS, served, statuses
 from trimtab.errors import RequestError, ServiceUnavailableError
 from trimtab.predictions.schema import log_schema
+from trimtab.scoring.app import BadRequestError, ScorerApp
+from trimtab.scoring.model import Artifact
 from trimtab.serving import log_writer
 from trimtab.serving import scorer as scorer_module
+from trimtab.serving import switchboard as switchboard_module
 from trimtab.serving.block import Block
 from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.protocol import RouteParser
 from trimtab.serving.protocol.csv_rows import parse_csv
-from trimtab.serving.routes import Route, RouteFeature
+from trimtab.serving.routes import Route, RouteFeature, check_route, save_routes
 from trimtab.serving.scorer import Scorer
+from trimtab.serving.switchboard import Switchboard
+from trimtab.settings import Settings
 from trimtab.wire.http import Limits
 from trimtab.wire.tensors import HEADER_LENGTH
 
@@ -309,7 +317,8 @@ async def scripted(*replies):
     script = Script(*replies)
     server = await asyncio.start_server(script, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    scorer = Scorer(msgspec.structs.replace(NUMBERS, url=f"http://127.0.0.1:{port}"))
+    script.url = f"http://127.0.0.1:{port}"
+    scorer = Scorer(msgspec.structs.replace(NUMBERS, url=script.url))
     try:
         yield scorer, script
     finally:
@@ -375,3 +384,91 @@ async def test_a_scorer_that_answers_something_else_is_named(what):
     async with scripted(http(NO_EXTENSIONS), http(WRONG[what])) as (scorer, _):
         with pytest.raises(ServiceUnavailableError, match="scorer of loan version 1"):
             await asyncio.wait_for(scorer.infer(BLOCK), 10)
+
+
+@pytest.fixture(scope="module")
+def scorer_app(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifact")
+    return ScorerApp(Artifact.load(folder / make_artifact(folder)), "1")
+
+
+def loan_tensors(income=b"[1]", region=b'["north"]', more=b""):
+    tensors = (b"income", b"FP64", income), (b"age", b"INT64", b"[30]"), (b"region", b"BYTES", region)
+    each = [b'{"name":"%b","shape":[1],"datatype":"%b","data":%b}' % tensor for tensor in tensors]
+    return b'{"inputs":[%b,{"name":"employed","shape":[1],"datatype":"BOOL","data":[true]}]%b}' % (
+        b",".join(each),
+        more,
+    )
+
+
+UNREADABLE = {
+    "nested without end in a field": loan_tensors(more=b',"x":' + b"[" * 20_000),
+    "nested without end in data": loan_tensors(income=b"[" * 5000 + b"]" * 5000),
+    "half a text": loan_tensors(region=b'["\xff"]'),
+    "half a name": loan_tensors().replace(b"income", b"inc\xff"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_scorer_refuses_what_cannot_be_read(scorer_app, what):
+    assert scorer_app.infer(loan_tensors())[1] is None
+    with pytest.raises(BadRequestError) as refusal:
+        scorer_app.infer(UNREADABLE[what])
+    assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize("name", ["score", "version", "prediction_id"])
+def test_a_route_whose_features_are_columns_of_the_log_is_refused(name):
+    """Not one of its predictions could be logged."""
+    with pytest.raises(RequestError, match=f"{name}.*columns of the log"):
+        check_route("loan", msgspec.structs.replace(NUMBERS, features=(RouteFeature(name, "number"),)))
+
+
+class Waiting:
+    """A caller, and what it was told."""
+
+    received_at = 0.0
+
+    def __init__(self):
+        self.told = None
+
+    def answer(self, ids, scores):
+        self.told = scores
+
+    def refuse(self, error):
+        self.told = error
+
+
+async def test_a_stop_does_not_wait_for_a_scorer_that_hangs(tmp_path, monkeypatch):
+    """Else each batch would take its half minute, when no caller is left."""
+    monkeypatch.setattr(switchboard_module, "_LAST_WAIT_S", 0.05)
+    async with scripted(b"") as (_, script):
+        settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path)})
+        route = msgspec.structs.replace(NUMBERS, url=script.url)
+        save_routes(tmp_path / "routes.json", {"loan": route})
+        switchboard = Switchboard(settings, None)
+        switchboard.start()
+        callers = [Waiting() for _ in range(3)]
+        rows = infer(NUMBERS, one_input(b"[1,4]", b'"data":[1,2,3,4]'))
+        switchboard.lane("loan").submit(rows, callers[0])
+        await until(lambda: script.asked)
+        for caller in callers[1:]:
+            switchboard.lane("loan").submit(rows, caller)
+        await asyncio.wait_for(switchboard.stop(), 10)
+        await until(lambda: all(caller.told is not None for caller in callers))
+
+
+def test_as_many_connections_are_taken_as_leave_files_for_all_else(make_stack):
+    """With few files to open, callers beyond are told so; and those within are served."""
+    stack = make_stack()
+    stack.start_gateway(preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300)))
+    url, _ = stack.scorer()
+    with stack.client() as client, contextlib.ExitStack() as held:
+        for _ in range(200):
+            held.enter_context(socket.create_connection(("127.0.0.1", stack.port)))
+        late = held.enter_context(socket.create_connection(("127.0.0.1", stack.port)))
+        assert late.recv(100).startswith(b"HTTP/1.1 503 ")
+        held.close()
+        process_until(stack.answers, "there is room again")
+        client.switch(stack.route(url))
+        assert client.infer("loan", ROW)["score"] == [1.5]

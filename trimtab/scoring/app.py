@@ -36,6 +36,8 @@ _DATATYPES = {
 
 _ELEMENTS: dict[str, Any] = {"number": float, "integer": int, "category": str, "boolean": bool}
 _JSON = b"application/json"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of text that is no JSON, is not UTF-8, or is nested without end."""
 _BINARY = b"application/octet-stream"
 
 
@@ -136,7 +138,7 @@ class ScorerApp:
                 [(each.name, each.datatype, each.shape, each.parameters.binary_data_size) for each in request.inputs],
                 binary,
             )
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise BadRequestError(400, f"the body is no V2 infer request: {error}") from error
         except TensorError as error:
             raise BadRequestError(400, str(error)) from error
@@ -186,7 +188,7 @@ class ScorerApp:
             else:
                 try:
                     values = decoder.decode(tensor.data)
-                except msgspec.DecodeError as error:
+                except _UNREADABLE as error:
                     values = _second_look(self._features[tensor.name], tensor, error)
             _check_tensor(self._features[tensor.name], tensor, len(values))
             columns[tensor.name] = values
@@ -248,11 +250,11 @@ def _decoder(feature: FeatureColumn) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(list[wanted])
 
 
-def _second_look(feature: FeatureColumn, tensor: Input, error: msgspec.DecodeError) -> list[Any]:
+def _second_look(feature: FeatureColumn, tensor: Input, error: Exception) -> list[Any]:
     """Whole numbers written as 3.0 are integers too; anything else is refused with the value that is wrong."""
     try:
         values = msgspec.json.decode(tensor.data)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         raise BadRequestError(400, f"the data of input {feature.name!r} are no JSON: {error}") from error
     if not isinstance(values, list):
         raise BadRequestError(400, f"the data of input {feature.name!r} are {values!r}; they must be a list") from error

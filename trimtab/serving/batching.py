@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -121,6 +121,13 @@ class Lane:
         """Return when every request that was submitted is answered."""
         await self._idle.wait()
 
+    def abandon(self) -> None:
+        """Give up what is not answered: its callers are refused, if they are still there."""
+        self._refuse(self._waiting, RequestError(503, "the gateway is shutting down"))
+        self._waiting.clear()
+        for task in self._tasks:
+            task.cancel()
+
     def close(self) -> None:
         """Close the connection to the scorer."""
         self.scorer.close()
@@ -216,7 +223,7 @@ class Lane:
         lane = (self.route.model, self.route.version)
         self._observer.batch(lane, len(batch), rows, latencies_s, scoring_s, logging_s)
 
-    def _refuse(self, batch: list[_Waiting], error: BaseException) -> None:
+    def _refuse(self, batch: Iterable[_Waiting], error: BaseException) -> None:
         for waiting in batch:
             if self._ends(waiting):
                 waiting.caller.refuse(error)

@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trimtab.errors import RequestError, SpecError
+from trimtab.predictions.schema import BASE_FIELDS, SCORE_FIELD
 from trimtab.serving.files import replace_file
 from trimtab.settings import Settings
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
+_RESERVED = frozenset(field.name for field in (*BASE_FIELDS, SCORE_FIELD))
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,127}")
 
 
@@ -117,6 +119,8 @@ def check_route(model: str, route: Route) -> None:
     names = [feature.name for feature in route.features]
     if not names or len(set(names)) != len(names):
         raise RequestError(400, f"features are {names}; there must be at least one, each name once")
+    if taken := _RESERVED.intersection(names):
+        raise RequestError(400, f"features {sorted(taken)} are named as columns of the log; name them otherwise")
 
 
 def _is_scorer_address(url: str) -> bool:

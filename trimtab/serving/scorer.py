@@ -31,6 +31,7 @@ from trimtab.wire.tensors import (
 TIMEOUT_S = 30.0
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024  # a batch's answer has some bytes a row
 _SHOWN = 200
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ScorerRefusedError(ServiceUnavailableError):
@@ -202,7 +203,7 @@ class Scorer:
         reply = await self._exchange(self._message("GET", ""), alone=True)
         try:
             found = msgspec.json.decode(reply.body, type=dict[str, Any])
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise ServiceUnavailableError(
                 f"{self._name} answered {reply.status} with no JSON object: {error}"
             ) from error
@@ -242,7 +243,7 @@ class Scorer:
         reply = await self._exchange(self._request("GET", f"{self._root}/v2", b"", b""))
         try:
             found = msgspec.json.decode(reply.body, type=_Server).extensions if reply.status == 200 else []
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             found = []
         return frozenset(found)
 
@@ -253,7 +254,7 @@ class Scorer:
             arrays = take_binary(
                 [(each.name, each.datatype, each.shape, each.parameters.binary_data_size) for each in outputs], binary
             )
-        except (msgspec.DecodeError, UnicodeDecodeError, TensorError) as error:
+        except (*_UNREADABLE, TensorError) as error:
             raise ServiceUnavailableError(f"{self._name} answered something other than V2: {error}") from error
         named = [each for each in outputs if each.name == "score"] or outputs
         if len(named) == 1:

@@ -10,6 +10,9 @@ from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.routes import Route, load_routes, save_routes
 from trimtab.settings import Settings
 
+_LAST_WAIT_S = 5.0
+"""For scorers, once no caller is left to wait for them."""
+
 
 class Switchboard:
     """The lanes by model. One event loop."""
@@ -34,9 +37,13 @@ class Switchboard:
             self._lanes[model] = self._new_lane(route)
 
     async def stop(self) -> None:
-        """Answer what is under way, then close scorers and logs."""
+        """Answer what is under way, then close scorers and logs; what a scorer does not answer soon is given up."""
         for lane in self._lanes.values():
-            await lane.drain()
+            try:
+                async with asyncio.timeout(_LAST_WAIT_S):
+                    await lane.drain()
+            except TimeoutError:
+                lane.abandon()
             lane.close()
         for writer in self._writers.values():
             await asyncio.to_thread(writer.close)
