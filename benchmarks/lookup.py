@@ -100,7 +100,7 @@ class Filled:
         while self.rows < to_rows:
             table = pa.Table.from_batches([make_rows(self.segments)])
             begun = time.perf_counter()
-            span, manifest = write_segment(self._spool.home, self.folder / "segment.part", table)
+            span, manifest = write_segment(self._spool.home, self.folder / "segment.part", table, self._spool.intend)
             written = time.perf_counter()
             self._spool.commit_segment(self.segments + 1, self.segments + 1, span, manifest)
             listed = time.perf_counter()

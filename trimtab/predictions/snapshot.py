@@ -103,13 +103,16 @@ class Snapshot:
             Bytes that must stand in the batch somewhere: far quicker than to decode it.
         """
         condition, values = bounds.condition()
-        if containing:
-            condition += " AND instr(body, ?)"
-            values.append(containing)
         order = "last_id DESC" if newest_first else "first_id"
-        return iter(
-            self._connection.execute(f"{_BATCH_BOUNDS}{_UNSEALED} AND {condition} ORDER BY {order}, sequence", values)
+        found = self._connection.execute(
+            f"{_BATCH_BOUNDS}{_UNSEALED} AND {condition} ORDER BY {order}, sequence", values
         )
+        # Python finds bytes in bytes several times as fast as SQLite's instr; and no body goes through a sort.
+        return (batch for batch in found if not containing or containing in self._body(batch[2]))
+
+    def _body(self, sequence: int) -> bytes:
+        body: bytes = self._connection.execute("SELECT body FROM batches WHERE sequence = ?", (sequence,)).fetchone()[0]
+        return body
 
     def batch(self, sequence: int) -> pa.RecordBatch:
         """The rows of a batch.
