@@ -154,15 +154,12 @@ def new_packed_ids(n: int) -> bytes:
 
 def packed_id_texts(packed: bytes) -> list[str]:
     """The usual text form of ids that lie one after the other."""
-    digits = packed.hex()
-    known, start = "", ""
-    texts = []
-    for i in range(0, len(digits), 32):
-        # Ids of one call share their first half.
-        if (first := digits[i : i + 16]) != known:
-            known, start = first, f"{first[:8]}-{first[8:12]}-{first[12:]}"
-        texts.append(f"{start}-{digits[i + 16 : i + 20]}-{digits[i + 20 : i + 32]}")
-    return texts
+    digits = np.frombuffer(packed.hex().encode(), np.uint8).reshape(-1, 32)
+    texts = np.full((len(digits), 36), ord("-"), np.uint8)
+    for given, start, end in ((0, 0, 8), (8, 9, 13), (12, 14, 18), (16, 19, 23), (20, 24, 36)):
+        texts[:, start:end] = digits[:, given : given + end - start]
+    joined = texts.tobytes().decode()
+    return [joined[i : i + 36] for i in range(0, len(joined), 36)]
 
 
 def id_text(prediction_id: bytes) -> str:

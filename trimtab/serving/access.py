@@ -2,8 +2,9 @@
 
 Three things let a caller in: an API token (``<home>/tokens.json``, with its scopes and models), the setting
 ``gateway_token`` (all but routes), and the admin token (routes). The files are looked at again at most once a second,
-so that a new, a rotated or a revoked token counts without a restart. A file that is damaged leaves the last good one
-in force; one that is gone, though tokens were made, lets nobody in.
+so that a rotated or a revoked token counts without a restart, and where a token is unknown, so that a new one counts at
+once. A file that is damaged leaves the last good one in force; one that is gone, though tokens were made, lets nobody
+in.
 
 A token's secret is 256 random bits, so a single SHA-256 keeps it; docs/decisions/ says why not more.
 """
@@ -29,6 +30,7 @@ REASONS = ("missing", "unknown", "expired", "revoked", "scope", "model")
 
 MAX_CALLER_CHARACTERS = 200
 _LOOK_EVERY_US = 1_000_000
+_LOOK_AGAIN_US = 20_000
 _REMEMBERED = 4096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = 2**63 - 1
@@ -161,7 +163,13 @@ class Access:
         key = sha256(authorization).digest()
         grant = self._remembered.get(key)
         if grant is None:
-            grant = self._identify(authorization, scope, now_us, peer)
+            grant = self._grant_of(authorization)
+            if grant is None and now_us - self._looked_us >= _LOOK_AGAIN_US:
+                # It may be newer than the last look.
+                self._look(now_us)
+                grant = self._grant_of(authorization)
+            if grant is None:
+                raise self._stranger(authorization, scope, now_us, peer)
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = grant
@@ -173,7 +181,7 @@ class Access:
             return grant.caller
         raise self._refusal(grant, scope, model, now_us, peer)
 
-    def _identify(self, authorization: bytes, scope: Scope | None, now_us: int, peer: str) -> _Grant:
+    def _grant_of(self, authorization: bytes) -> _Grant | None:
         """Whose token it is. Every comparison is made, in constant time, whoever it is: a wrong id gains nothing."""
         kind, _, text = authorization.partition(b" ")
         text = text.strip()
@@ -187,12 +195,12 @@ class Access:
         for known, grant in self._by_id.get(token_id, _NOBODY):
             if hmac.compare_digest(known, digest):
                 found = grant
-        if found is None or kind.lower() != b"bearer":
-            whose = token_id.decode() if token_id in self._by_id else ""
-            raise self._denial(
-                "unknown", 401, f"the caller's token is wrong; {_HOW}{_hint(scope)}", now_us, peer, whose
-            )
-        return found
+        return found if kind.lower() == b"bearer" else None
+
+    def _stranger(self, authorization: bytes, scope: Scope | None, now_us: int, peer: str) -> RequestError:
+        token_id, _ = parse_token(authorization.partition(b" ")[2].strip()) or (b"", b"")
+        whose = token_id.decode() if token_id in self._by_id else ""
+        return self._denial("unknown", 401, f"the caller's token is wrong; {_HOW}{_hint(scope)}", now_us, peer, whose)
 
     def _refusal(self, grant: _Grant, scope: Scope | None, model: str | None, now_us: int, peer: str) -> RequestError:
         caller = grant.caller

@@ -214,7 +214,10 @@ class Lane:
         for waiting in batch:
             end = start + waiting.rows.n
             if self._ends(waiting):
-                waiting.caller.answer(ids[start:end], scores[start:end])
+                try:
+                    waiting.caller.answer(ids[start:end], scores[start:end])
+                except Exception as error:  # noqa: BLE001 (one that cannot be told must not keep the others waiting)
+                    waiting.caller.refuse(error)
             start = end
 
     def _observe(self, batch: list[_Waiting], rows: int, scoring_s: float, logging_s: float) -> None:

@@ -38,9 +38,8 @@ class Block:
         self._numbers_at = [i for i, feature in enumerate(route.features) if feature.type == "number"]
         # Null is NaN, in memory as in the tensors.
         if all(rows.matrix is not None for rows in requests):
-            parts = [rows.matrix or [] for rows in requests]
-            values = parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))
-            rows_first = np.array(values, np.float64).reshape(self.n, len(route.features))
+            values = np.asarray(_joined([rows.matrix for rows in requests]), np.float64)
+            rows_first = values.reshape(self.n, len(route.features))
             self._numbers = np.ascontiguousarray(rows_first.T)
             self._columns: list[Any] = list(self._numbers)
         else:

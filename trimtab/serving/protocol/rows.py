@@ -32,13 +32,13 @@ class Rows(msgspec.Struct):
 
     ``columns`` holds n values for each of the route's features, in their order: a list, or an array of float64 (NaN for
     null) or int64. Of a model that takes numbers alone, ``matrix`` may stand in its place: the values of all rows, row
-    by row. ``event_times`` are microseconds since 1970, of each row.
+    by row, as a list or as an array of float64. ``event_times`` are microseconds since 1970, of each row.
     """
 
     columns: list[Any]
     n: int
     event_times: list[int]
-    matrix: list[float | None] | None = None
+    matrix: Any = None
     request_id: str = ""
     caller: str = ""
     asked: Asked = ALL_AS_JSON
