@@ -287,7 +287,9 @@ def test_predictions_are_listed_by_what_is_known_of_them(tmp_path: Path) -> None
     log = PredictionLog(tmp_path / "predictions" / "loan")
     log.append(make_rows(4, **rows))
     log.seal()
-    log.append(make_rows(1, at=T0 + timedelta(days=1), request_id=["a"], features=(("size", "number"),)))
+    log.append(
+        make_rows(1, at=T0 + timedelta(days=1), request_id=["a"], caller=["\x1b[2Jweb"], features=(("size", "number"),))
+    )
     log.close()
     table = trimtab(tmp_path, "predictions", "list", "--caller", "web")
     assert table.returncode == 0, table.stderr
@@ -309,6 +311,7 @@ def test_predictions_are_listed_by_what_is_known_of_them(tmp_path: Path) -> None
     assert trimtab(tmp_path, "predictions", "list", "--from", "2024-01-02", "--version", "2").stdout.count("\n") == 1
     shown = trimtab(tmp_path, "predictions", "show", "--request-id", "a")
     assert shown.stdout.count("prediction_id") == 3
+    assert "caller         \ufffd[2Jweb" in shown.stdout
     nothing = trimtab(tmp_path, "predictions", "show", "--request-id", "none")
     assert nothing.returncode == 1
     assert "no prediction of a request 'none' is on record" in nothing.stderr

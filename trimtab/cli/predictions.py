@@ -133,7 +133,7 @@ def _show(folder: Path, model: str, record: dict[str, Any]) -> None:
     width = max(len(name) for name in record)
     say(f"{'model':{width}}  {model}")
     for name, value in record.items():
-        say(f"{name:{width}}  {'missing' if value is None else value}")
+        say(f"{name:{width}}  {'missing' if value is None else _printable(value)}")
     for each in Outcomes(folder / model).history(record["prediction_id"]):
         note = " (a correction)" if each["correction"] else ""
         say(f"{'outcome':{width}}  {each['value']:g}{note}, known at {each['observed_at']}")
@@ -154,7 +154,12 @@ def _cells(record: dict[str, Any]) -> Iterator[str]:
         elif name == "score":
             yield f"{value:.6g}"
         else:
-            yield "" if value is None else str(value)
+            yield "" if value is None else _printable(value)
+
+
+def _printable(value: object) -> str:
+    """What callers sent, without what would command a terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(value))
 
 
 def _as_json(found: _Found) -> None:
