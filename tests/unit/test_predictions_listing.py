@@ -155,6 +155,7 @@ def test_a_page_that_examined_enough_ends_early_and_says_where_to_go_on(log):
         ({"limit": 1001}, "the limit is 1001"),
         ({"start": T0.replace(tzinfo=None)}, "has no timezone"),
         ({"start": T0, "end": T0}, "is not before the end"),
+        ({"caller": "\udcff"}, "it must be text that UTF-8 can hold"),
     ],
 )
 def test_an_impossible_query_is_refused_with_what_would_be_right(asked, said):

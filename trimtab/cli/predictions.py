@@ -42,7 +42,10 @@ def show(
     if prediction_id is not None:
         _show(folder, *find_prediction(folder, prediction_id))
         return
-    query = Query(request_id=request_id, newest_first=False, limit=_SHOWN)
+    try:
+        query = Query(request_id=request_id, newest_first=False, limit=_SHOWN)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     found, after = _take(lambda query: list_predictions(folder, query), query, _SHOWN)
     if not found:
         raise UnknownPredictionError(f"no prediction of a request {request_id!r} is on record in {folder}")

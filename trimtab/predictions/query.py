@@ -41,7 +41,7 @@ class Query:
     Raises
     ------
     ValueError
-        If the limit is none, or a time has no timezone, or the start is not before the end.
+        If the limit is none, a time has no timezone, the start is not before the end, or a text cannot be stored.
     UnknownPredictionError
         If ``after`` is no id.
     """
@@ -60,6 +60,9 @@ class Query:
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= LIMIT:
             raise ValueError(f"the limit is {self.limit}; it must be 1 to {LIMIT}: ask for the next page with `after`")
+        for name, value in self.values().items():
+            if not _is_text(value):
+                raise ValueError(f"{name} is {value!r}; it must be text that UTF-8 can hold")
         bounds = self.bounds()
         if self.start and self.end and bounds.start >= bounds.end:
             raise ValueError(
@@ -103,3 +106,11 @@ class Query:
             mask = pc.and_(mask, pc.equal(rows[name], value))
         found: npt.NDArray[np.intp] = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
         return found
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
