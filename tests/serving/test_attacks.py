@@ -22,6 +22,7 @@ from trimtab.scoring.model import Artifact
 from trimtab.serving import log_writer
 from trimtab.serving import scorer as scorer_module
 from trimtab.serving import switchboard as switchboard_module
+from trimtab.serving.batching import Lane
 from trimtab.serving.block import Block
 from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.protocol import RouteParser
@@ -454,8 +455,37 @@ async def test_a_stop_does_not_wait_for_a_scorer_that_hangs(tmp_path, monkeypatc
         await until(lambda: script.asked)
         for caller in callers[1:]:
             switchboard.lane("loan").submit(rows, caller)
+        removal = asyncio.create_task(switchboard.change("loan", None))
+        await until(lambda: switchboard.find("loan") is None)
+        # Nor does any other change of routes.
+        await asyncio.wait_for(switchboard.change("other", None), 10)
+        assert not removal.done()
         await asyncio.wait_for(switchboard.stop(), 10)
+        assert await removal == route
         await until(lambda: all(caller.told is not None for caller in callers))
+
+
+async def test_one_answer_that_cannot_be_put_together_does_not_hold_back_the_others(tmp_path):
+    class Odd(Waiting):
+        def answer(self, ids, scores):
+            raise ZeroDivisionError
+
+    class Counts:
+        def batch(self, *_):
+            pass
+
+    two = b'{"outputs":[{"name":"score","datatype":"FP64","shape":[2],"data":[1,2]}]}'
+    async with scripted(http(NO_EXTENSIONS), http(two)) as (_, script):
+        writer, route = LogWriter(tmp_path / "loan"), msgspec.structs.replace(NUMBERS, url=script.url)
+        lane = Lane(route, writer, route.limits.within(Settings.from_env({})), Counts())
+        callers = [Odd(), Waiting()]
+        for caller in callers:
+            lane.submit(infer(NUMBERS, one_input(b"[1,4]", b'"data":[1,2,3,4]')), caller)
+        await asyncio.wait_for(lane.drain(), 10)
+        assert isinstance(callers[0].told, ZeroDivisionError)
+        assert callers[1].told == [2.0]
+        lane.close()
+        writer.close()
 
 
 def test_as_many_connections_are_taken_as_leave_files_for_all_else(make_stack):

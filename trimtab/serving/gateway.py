@@ -67,6 +67,7 @@ _STATUS_HEADERS: dict[int, Headers] = {
     503: [(b"retry-after", b"1")],
 }
 _BINARY = b"application/octet-stream"
+_LAST_WAIT_S = 5.0  # a change of routes may wait for a scorer that hangs
 _MAX_REQUEST_ID_CHARACTERS = 200
 
 
@@ -165,7 +166,7 @@ class Gateway:
     async def stop(self) -> None:
         """Answer what is under way, then close scorers and logs."""
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=_LAST_WAIT_S)
         await self._switchboard.stop()
         self._reader.close()
 

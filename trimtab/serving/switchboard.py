@@ -22,6 +22,7 @@ class Switchboard:
         self._observer = observer
         self._routes_file = settings.home / "routes.json"
         self._lanes: dict[str, Lane] = {}
+        self._leaving: set[Lane] = set()
         self._writers: dict[str, LogWriter] = {}
         self._changing = asyncio.Lock()
 
@@ -38,7 +39,7 @@ class Switchboard:
 
     async def stop(self) -> None:
         """Answer what is under way, then close scorers and logs; what a scorer does not answer soon is given up."""
-        for lane in self._lanes.values():
+        for lane in (*self._leaving, *self._lanes.values()):
             try:
                 async with asyncio.timeout(_LAST_WAIT_S):
                     await lane.drain()
@@ -104,11 +105,14 @@ class Switchboard:
                 self._lanes.pop(model, None)
             else:
                 self._lanes[model] = new
-            if old is None:
-                return None
-            await old.drain()
-            old.close()
-            return old.route
+        if old is None:
+            return None
+        # No other change waits for this: the scorer that is left may be one that hangs.
+        self._leaving.add(old)
+        await old.drain()
+        self._leaving.discard(old)
+        old.close()
+        return old.route
 
     async def _keep(self, model: str, route: Route | None) -> None:
         kept = {name: known for name, known in self.routes().items() if name != model}
