@@ -99,9 +99,7 @@ def test_status_counts_by_day_what_is_mature_and_known(trimtab, tmp_path, ids):
 
 def test_what_is_not_there_is_said(trimtab, tmp_path, ids):
     (tmp_path / "a.csv").write_text("prediction_id,value\n")
-    with pytest.raises(
-        TrimtabError, match=r"of a model .lone. are on record in .*; there are those of loan"
-    ):
+    with pytest.raises(TrimtabError, match=r"of a model .lone. are on record in .*; there are those of loan"):
         trimtab("load", "a.csv", "--model", "lone")
     with pytest.raises(TrimtabError, match=r"b\.csv cannot be read"):
         trimtab("load", "b.csv", "--model", "loan")
