@@ -97,13 +97,13 @@ class Connection(asyncio.Protocol):
             return  # read and thrown away until the caller has read its answer
         self._last = self._loop.time()
         self._received += len(data)
-        parts = [memoryview(data)]
+        parts: list[bytes | memoryview] = [data]
         while parts:
             part = parts.pop()
             try:
                 self._parser.feed_data(part)
             except httptools.HttpParserUpgrade as upgrade:
-                parts += [each for each in (part[upgrade.args[0] :], memoryview(self._head_again())) if each]
+                parts += [each for each in (memoryview(part)[upgrade.args[0] :], self._head_again()) if each]
             except httptools.HttpParserError as error:
                 self._refuse(400, f"this is no HTTP/1.1 request: {error or type(error).__name__}")
                 return
