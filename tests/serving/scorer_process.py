@@ -14,8 +14,8 @@ from trimtab.wire.http import Server, listen
 
 
 class Scorer:
-    def __init__(self, offset: float, delay_s: float) -> None:
-        self.offset, self.delay_s, self.calls = offset, delay_s, 0
+    def __init__(self, offset: float, delay_s: float, digest: str) -> None:
+        self.offset, self.delay_s, self.digest, self.calls = offset, delay_s, digest, 0
         self.tasks = set()
         self.trace = ""
 
@@ -33,8 +33,7 @@ class Scorer:
 
     async def answer(self, path, body):
         if not path.endswith("/infer"):
-            digest = f"digest-{self.offset:g}"
-            return 200, {"platform": "test", "artifact_digest": digest, "calls": self.calls, "trace": self.trace}
+            return 200, {"platform": "test", "artifact_digest": self.digest, "calls": self.calls, "trace": self.trace}
         inputs = {tensor["name"]: tensor["data"] for tensor in msgspec.json.decode(body)["inputs"]}
         self.calls += 1
         await asyncio.sleep(self.delay_s)
@@ -49,12 +48,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--offset", type=float, default=0.0)
     parser.add_argument("--delay-s", type=float, default=0.0)
+    parser.add_argument("--digest", default="digest", help="of the artifact that it says it serves")
+    parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", arguments.port)
     print(listener.getsockname()[1], flush=True)
 
     async def serve():
-        await Server(Scorer(arguments.offset, arguments.delay_s)).start(listener)
+        await Server(Scorer(arguments.offset, arguments.delay_s, arguments.digest)).start(listener)
         await asyncio.Event().wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -71,10 +71,10 @@ class Stack:
             {"TRIMTAB_HOME": str(self.home), "TRIMTAB_GATEWAY_URL": self.url, **self.extra}
         )
 
-    def scorer(self, offset: float = 0.0, delay_s: float = 0.0) -> tuple[str, subprocess.Popen]:
-        """Start a scorer; its address and process."""
+    def scorer(self, offset: float = 0.0, delay_s: float = 0.0, *more: str) -> tuple[str, subprocess.Popen]:
+        """Start a scorer; its address and process. ``more`` goes to it."""
         script = Path(__file__).with_name("scorer_process.py")
-        arguments = [sys.executable, str(script), f"--offset={offset}", f"--delay-s={delay_s}"]
+        arguments = [sys.executable, str(script), f"--offset={offset}", f"--delay-s={delay_s}", *more]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
         return f"http://127.0.0.1:{int(process.stdout.readline())}", process

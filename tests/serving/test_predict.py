@@ -123,7 +123,7 @@ def test_the_server_and_its_models_describe_themselves(served):
     assert httpx.get(f"{served.url}/v2/health/ready").status_code == 200
     with served.client() as client:
         metadata = client.metadata("loan")
-        assert (metadata["artifact_digest"], metadata["versions"]) == ("digest-0", ["1"])
+        assert (metadata["artifact_digest"], metadata["versions"]) == ("digest", ["1"])
         assert metadata["route"]["release_id"] == "release-1"
         with pytest.raises(RequestError, match=r"no model 'tax'; there are \['loan'\]"):
             client.metadata("tax")
@@ -155,3 +155,21 @@ def test_beyond_the_queue_requests_are_told_to_come_back(make_stack):
 def test_a_gateway_that_is_down_is_named(make_stack):
     with make_stack().client() as client, pytest.raises(ServiceUnavailableError, match="does not answer"):
         client.infer("loan", ROW)
+
+
+def test_a_scorer_that_serves_another_artifact_is_not_asked(stack):
+    """Another model that comes up on the scorer's port makes no predictions in the old one's name."""
+    url, process = stack.scorer()
+    port = url.rpartition(":")[2]
+    with stack.client() as client:
+        client.switch(stack.route(url))
+        client.infer("loan", ROW)
+        process.kill()
+        process.wait()
+        _, other = stack.scorer(100.0, 0.0, f"--port={port}", "--digest=another")
+        with pytest.raises(ServiceUnavailableError, match="it states the digest another, the route has digest"):
+            client.infer("loan", ROW)
+        other.kill()
+        other.wait()
+        stack.scorer(0.0, 0.0, f"--port={port}")
+        assert client.infer("loan", ROW)["score"] == [1.5]

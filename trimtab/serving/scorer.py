@@ -1,13 +1,15 @@
 """How a scorer is called: V2 over one kept-alive HTTP/1.1 connection, one request at a time.
 
-Numbers go as binary tensors to a scorer whose metadata says that it takes them, as JSON to any other. Written on
-asyncio and httptools because it is on the path of every prediction.
+Before a connection is used the scorer is asked what it serves: one that states another artifact's digest than the
+route's is not asked to score. Numbers go as binary tensors to a scorer whose metadata says that it takes them, as JSON
+to any other. Written on asyncio and httptools because it is on the path of every prediction.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -27,6 +29,8 @@ from trimtab.wire.tensors import (
     split_body,
     take_binary,
 )
+
+T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024  # a batch's answer has some bytes a row
@@ -48,6 +52,10 @@ class _Output(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     outputs: list[_Output]
+
+
+class _Metadata(msgspec.Struct):
+    artifact_digest: str = ""
 
 
 class _Server(msgspec.Struct):
@@ -82,7 +90,8 @@ class _Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._header_length: bytes | None = None
-        self.served = 0
+        self.extensions: frozenset[str] = frozenset()
+        self.is_proven = False
 
     @property
     def usable(self) -> bool:
@@ -138,7 +147,6 @@ class _Connection(asyncio.Protocol):
             self.close()
 
     def on_message_complete(self) -> None:
-        self.served += 1
         if not self._parser.should_keep_alive():
             self.close()
         if self._waiter is not None and not self._waiter.done():
@@ -164,7 +172,6 @@ class Scorer:
         self._base = f"{self._root}/v2/models/{route.model}"
         self._authority = address.netloc
         self._connection: _Connection | None = None
-        self._extensions: frozenset[str] | None = None
 
     async def infer(self, block: Block, headers: bytes = b"") -> np.ndarray:
         """Scores of a block's rows, as float64 of shape (rows,). One call at a time.
@@ -183,16 +190,7 @@ class Scorer:
         ServiceUnavailableError
             If it does not answer within `TIMEOUT_S`, or with anything but a finite number a row.
         """
-        if self._extensions is None or self._connection is None or not self._connection.usable:
-            # Another may answer there since; what the one before took is not sent to it.
-            self._extensions = await self._asked_extensions()
-        if EXTENSION in self._extensions:
-            as_matrix = block.is_matrix and MATRIX_EXTENSION in self._extensions
-            body, length = block.matrix_request() if as_matrix else block.binary_request()
-            headers += b"%b: %d\r\n" % (HEADER_LENGTH, length)
-        else:
-            body = block.json_request()
-        reply = await self._exchange(self._message("POST", "/infer", body, headers))
+        reply = await self._within(self._infer(block, headers))
         if reply.status != 200:
             kind = ScorerRefusedError if 400 <= reply.status < 500 else ServiceUnavailableError
             raise kind(f"{self._name} answered {reply.status}: {reply.body[:_SHOWN].decode(errors='replace')}")
@@ -200,7 +198,7 @@ class Scorer:
 
     async def metadata(self) -> dict[str, Any]:
         """What the scorer says about itself."""
-        reply = await self._exchange(self._message("GET", ""), alone=True)
+        reply = await self._within(self._alone(self._message("GET", "")))
         try:
             found = msgspec.json.decode(reply.body, type=dict[str, Any])
         except _UNREADABLE as error:
@@ -215,7 +213,7 @@ class Scorer:
 
     async def check_ready(self) -> None:
         """Return if the scorer says that the model is ready."""
-        reply = await self._exchange(self._message("GET", "/ready"), alone=True)
+        reply = await self._within(self._alone(self._message("GET", "/ready")))
         if reply.status != 200:
             raise ServiceUnavailableError(f"{self._name} is not ready: it answered {reply.status}")
 
@@ -238,15 +236,6 @@ class Scorer:
         )
         return b"%b%b\r\n%b" % (head.encode(), headers, body)
 
-    async def _asked_extensions(self) -> frozenset[str]:
-        """What the server says that it speaks beyond V2."""
-        reply = await self._exchange(self._request("GET", f"{self._root}/v2", b"", b""))
-        try:
-            found = msgspec.json.decode(reply.body, type=_Server).extensions if reply.status == 200 else []
-        except _UNREADABLE:
-            found = []
-        return frozenset(found)
-
     def _scores(self, reply: _Reply, n: int) -> np.ndarray:
         try:
             text, binary = split_body(reply.body, reply.header_length)
@@ -268,38 +257,76 @@ class Scorer:
             f"{[(output.name, output.shape) for output in outputs]}"
         )
 
-    async def _exchange(self, message: bytes, alone: bool = False) -> _Reply:
-        """Send a request and wait for the answer; on a connection of its own, if ``alone``."""
-        connection = None
+    async def _infer(self, block: Block, headers: bytes) -> _Reply:
+        while True:
+            connection = await self._kept()
+            known = connection.is_proven
+            try:
+                reply = await connection.request(self._infer_message(block, headers, connection.extensions))
+            except _Lost:
+                # A kept connection may end just when it is used again; scoring twice does no harm.
+                if not known:
+                    raise
+            except BaseException:
+                # Whoever waited has gone; the answer, if it comes, must not meet the next request.
+                connection.close()
+                raise
+            else:
+                connection.is_proven = True
+                return reply
+
+    def _infer_message(self, block: Block, headers: bytes, extensions: frozenset[str]) -> bytes:
+        if EXTENSION not in extensions:
+            return self._message("POST", "/infer", block.json_request(), headers)
+        as_matrix = block.is_matrix and MATRIX_EXTENSION in extensions
+        body, length = block.matrix_request() if as_matrix else block.binary_request()
+        return self._message("POST", "/infer", body, headers + b"%b: %d\r\n" % (HEADER_LENGTH, length))
+
+    async def _within(self, work: Awaitable[_Reply]) -> _Reply:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                connection = await self._connect() if alone else await self._kept()
-                try:
-                    return await connection.request(message)
-                except _Lost:
-                    # A kept connection may end just when it is used again; scoring twice does no harm.
-                    if connection.served == 0:
-                        raise
-                if not alone:
-                    self._extensions = None
-                connection = await self._connect() if alone else await self._kept()
-                return await connection.request(message)
+                return await work
         except TimeoutError as error:
-            if connection is not None:
-                connection.close()
             raise ServiceUnavailableError(f"{self._name} did not answer within {TIMEOUT_S:g} s") from error
         except (_Lost, OSError) as error:
             raise ServiceUnavailableError(f"{self._name} does not answer: {error}") from error
+
+    async def _alone(self, message: bytes) -> _Reply:
+        """Ask on a connection of its own."""
+        connection = await self._connect()
+        try:
+            return await connection.request(message)
         finally:
-            if alone and connection is not None:
-                connection.close()
+            connection.close()
 
     async def _kept(self) -> _Connection:
         if self._connection is None or not self._connection.usable:
+            # Another may answer there since: who it is, is asked first.
+            extensions = await self._asked_extensions()
             self._connection = await self._connect()
+            self._connection.extensions = extensions
         return self._connection
+
+    async def _asked_extensions(self) -> frozenset[str]:
+        """What the server speaks beyond V2, once it is known not to serve another artifact than the route's."""
+        stated = _read(await self._alone(self._message("GET", "")), _Metadata).artifact_digest
+        if stated and self._route.artifact_digest and stated != self._route.artifact_digest:
+            raise ServiceUnavailableError(
+                f"{self._name} serves another artifact: it states the digest {stated}, the route has "
+                f"{self._route.artifact_digest}; roll out again"
+            )
+        server = await self._alone(self._request("GET", f"{self._root}/v2", b"", b""))
+        return frozenset(_read(server, _Server).extensions)
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(_Connection, self._host, self._port)
         return connection
+
+
+def _read(reply: _Reply, to: type[T]) -> T:
+    """What a reply says, or the defaults of one that says nothing that can be read."""
+    try:
+        return msgspec.json.decode(reply.body, type=to) if reply.status == 200 else to()
+    except _UNREADABLE:
+        return to()
