@@ -27,3 +27,10 @@ def stack(make_stack):
     made = make_stack()
     made.start_gateway()
     return made
+
+
+@pytest.fixture
+def served(stack):
+    """A stack whose gateway serves model loan, version 1."""
+    stack.serve_loan()
+    return stack

@@ -89,6 +89,12 @@ class Stack:
         self.processes.append(self.gateway)
         until(self.answers, f"the gateway answers; its log says {(self.home / 'gateway.log').read_text()[-2000:]}")
 
+    def serve_loan(self) -> None:
+        """Let a scorer answer for model loan, version 1."""
+        url, _ = self.scorer()
+        with self.client() as client:
+            client.switch(self.route(url))
+
     def answers(self) -> bool:
         try:
             return httpx.get(f"{self.url}/ping", verify=client_tls(self.settings)).status_code == 200

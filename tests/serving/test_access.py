@@ -334,9 +334,7 @@ def encrypted(tmp_path_factory):
     stack.authority = authority
     try:
         stack.start_gateway()
-        url, _ = stack.scorer()
-        with stack.client() as client:
-            client.switch(stack.route(url))
+        stack.serve_loan()
         yield stack
     finally:
         stack.stop()

@@ -21,9 +21,7 @@ def gateway(tmp_path_factory):
     stack = Stack(tmp_path_factory.mktemp("home"), {"TRIMTAB_MAX_ROWS": "100", "TRIMTAB_MAX_BODY_BYTES": "20000"})
     try:
         stack.start_gateway()
-        url, _ = stack.scorer()
-        with stack.client() as client:
-            client.switch(stack.route(url))
+        stack.serve_loan()
         yield stack
         folder = stack.settings.predictions_dir / "loan"
 

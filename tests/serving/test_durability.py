@@ -72,14 +72,6 @@ def sealing(stack):
     log.close()
 
 
-@pytest.fixture
-def served(stack):
-    url, _ = stack.scorer()
-    with stack.client() as client:
-        client.switch(stack.route(url))
-    return stack
-
-
 KILLS = 60
 
 

@@ -22,9 +22,7 @@ def described(tmp_path_factory):
     stack = Stack(tmp_path_factory.mktemp("home"))
     try:
         stack.start_gateway()
-        url, _ = stack.scorer()
-        with stack.client() as client:
-            client.switch(stack.route(url))
+        stack.serve_loan()
         yield schemathesis.openapi.from_url(f"{stack.url}/openapi.json")
         assert " ERROR " not in (stack.home / "gateway.log").read_text()
     finally:

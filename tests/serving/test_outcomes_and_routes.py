@@ -16,14 +16,6 @@ from trimtab.errors import OutcomeConflictError, RequestError, UnknownPrediction
 UNKNOWN = "01a20724-2827-701d-b204-c0f625df39a4"
 
 
-@pytest.fixture
-def served(stack):
-    url, _ = stack.scorer()
-    with stack.client() as client:
-        client.switch(stack.route(url))
-    return stack
-
-
 def test_outcomes_are_kept_once_and_corrections_beside_them(served):
     with served.client() as client:
         one, two = (client.infer("loan", ROW)["prediction_id"][0] for _ in range(2))

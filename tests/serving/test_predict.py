@@ -15,15 +15,6 @@ TWO_ROWS = {"income": [1.5, None], "age": [30, 41], "region": ["north", None], "
 ROWS = [list(row) for row in zip(*TWO_ROWS.values(), strict=True)]
 
 
-@pytest.fixture
-def served(stack):
-    """A stack whose gateway serves model loan, version 1."""
-    url, _ = stack.scorer()
-    with stack.client() as client:
-        client.switch(stack.route(url))
-    return stack
-
-
 def test_a_v2_request_is_answered_with_scores_labels_and_ids(served):
     answer = httpx.post(f"{served.url}/v2/models/loan/infer", content=infer_body(TWO_ROWS, request_id="mine")).json()
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("loan", "1", "mine")

@@ -35,9 +35,7 @@ def gateway(tmp_path_factory):
     stack = Stack(tmp_path_factory.mktemp("home"))
     try:
         stack.start_gateway()
-        url, _ = stack.scorer()
-        with stack.client() as client:
-            client.switch(stack.route(url))
+        stack.serve_loan()
         yield stack
     finally:
         stack.stop()

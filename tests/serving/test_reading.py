@@ -7,14 +7,6 @@ from tests.serving.stack import infer_body
 from trimtab.errors import RequestError
 
 
-@pytest.fixture
-def served(stack):
-    url, _ = stack.scorer()
-    with stack.client() as client:
-        client.switch(stack.route(url))
-    return stack
-
-
 def test_predictions_are_listed_by_caller_request_and_time_page_by_page(served):
     with httpx.Client(base_url=served.url) as http:
         ids = []

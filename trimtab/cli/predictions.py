@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.abc
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,7 +31,9 @@ def show(
     request_id: Annotated[str | None, typer.Option(help="Or the id that the caller gave its request.")] = None,
 ) -> None:
     """Show one logged prediction, or those of one request, and what is known of their outcomes."""
-    _leave_out_pandas()
+    from trimtab.predictions.arrow import leave_out_pandas
+
+    leave_out_pandas()
     from trimtab.errors import UnknownPredictionError
     from trimtab.predictions import Query, find_prediction, list_predictions
 
@@ -75,7 +76,9 @@ def list_(
     ] = "table",
 ) -> None:
     """List predictions in the order in which they were answered."""
-    _leave_out_pandas()
+    from trimtab.predictions.arrow import leave_out_pandas
+
+    leave_out_pandas()
     from trimtab.predictions import Query, list_predictions
     from trimtab.predictions.query import LIMIT
 
@@ -95,28 +98,6 @@ def list_(
     {"table": _as_table, "json": _as_json, "csv": _as_csv}[form](found)
     if further is not None:
         typer.echo(f"(there are more: --after {further})", err=True)
-
-
-class _NoPandas(importlib.abc.MetaPathFinder):
-    """Says that there is no pandas."""
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is left out", name=fullname)
-
-
-def _leave_out_pandas() -> None:
-    """Let pyarrow do without pandas: it imports it at the first value that it converts, half a second for nothing."""
-    if "pandas" in sys.modules:
-        return
-    import pyarrow as pa
-
-    finder = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
-        pa.scalar(0)
-    finally:
-        sys.meta_path.remove(finder)
 
 
 def _take(page_of: Callable[[Query], Any], query: Query, limit: int) -> tuple[_Found, str | None]:

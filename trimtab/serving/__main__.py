@@ -9,13 +9,12 @@ import logging
 import resource
 import socket
 import sys
-from importlib.abc import MetaPathFinder
-from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
 
 from trimtab.errors import TrimtabError
+from trimtab.predictions.arrow import leave_out_pandas
 from trimtab.serving import logs
 from trimtab.serving.access import Access, refuse_to_be_open
 from trimtab.serving.gateway import Gateway
@@ -28,18 +27,6 @@ _OTHER_FILES = 256
 _logger = logging.getLogger("trimtab.serving")
 
 
-class _WithoutPandas(MetaPathFinder):
-    """Says that there is no pandas.
-
-    Arrow imports it with the first list that it is given, to know its types; the gateway uses none of them, and its
-    first caller would wait for that import.
-    """
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("the gateway does without pandas", name=name)
-
-
 def main() -> int:
     """Run the gateway under the settings of the environment.
 
@@ -48,7 +35,7 @@ def main() -> int:
     int
         1 if it cannot start (said in the log), else 0 once it has stopped.
     """
-    sys.meta_path.insert(0, _WithoutPandas())
+    leave_out_pandas()
     settings = Settings.from_env()
     parser = argparse.ArgumentParser(prog="python -m trimtab.serving", description=__doc__)
     parser.add_argument("--host", default=settings.host, help="address to listen on (default: %(default)s)")

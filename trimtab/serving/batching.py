@@ -87,7 +87,6 @@ class Lane:
         self.answers = Answers(route)
         self.unanswered_rows = 0
         self._writer = writer
-        self._max_queue_rows = limits.max_queue_rows
         self._observer = observer
         self._schema = log_schema((feature.name, feature.type) for feature in route.features)
         self._waiting: deque[_Waiting] = deque()
@@ -104,10 +103,11 @@ class Lane:
         RequestError
             429 if too many rows wait.
         """
-        if self.unanswered_rows and self.unanswered_rows + rows.n > self._max_queue_rows:
+        most = self.limits.max_queue_rows
+        if self.unanswered_rows and self.unanswered_rows + rows.n > most:
             raise RequestError(
                 429,
-                f"{self.unanswered_rows} rows wait for {self.route.model}, at most {self._max_queue_rows}: try again",
+                f"{self.unanswered_rows} rows wait for {self.route.model}, at most {most}: try again",
             )
         self._waiting.append(_Waiting(rows, caller))
         self.unanswered_rows += rows.n
