@@ -10,7 +10,6 @@ from flows.causes import moment
 from tasks import lineage, monitoring
 from tasks.validation import validate_window
 from trimtab.decay.policy import rule
-from trimtab.decay.signals import Measurements
 from trimtab.records import Ruling
 
 
@@ -32,17 +31,10 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
     if known := lineage.recorded(Ruling, window.ruling_id):
         return known
     incoming = monitoring.read_incoming(window)
-    performance = monitoring.measure_performance(window)
-    measured = Measurements(
-        **window.model_dump(include={"start", "end", "as_of"}),
-        rows=incoming.num_rows,
-        validation=lineage.record(validate_window(model, incoming, window.release.id)) if incoming.num_rows else None,
-        distances=monitoring.measure_drift(window, incoming),
-        performance=performance,
-        selections=monitoring.measure_selection(window, incoming),
-    )
+    validation = lineage.record(validate_window(model, incoming, window.release.id)) if incoming.num_rows else None
+    measured = monitoring.measure(window, incoming, validation)
     history = monitoring.read_history(model)
     ruling = lineage.record(rule(window.spec, window.release, measured, history, monitoring.report_path(window)))
     monitoring.announce(ruling)
-    monitoring.publish(window, incoming, performance, ruling, history.rulings)
+    monitoring.publish(window, incoming, measured.performance, ruling, history.rulings)
     return ruling

@@ -137,8 +137,8 @@ def _slices(
     """The gate metric of every model on every slice with enough rows."""
     import numpy as np
 
+    from trimtab.decay.slices import slice_labels
     from trimtab.metrics import compare
-    from trimtab.training.snapshots import slice_labels
 
     types = {feature.name: feature.type for feature in spec.features}
     for column in spec.gates.slices:

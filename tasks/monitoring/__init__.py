@@ -6,7 +6,7 @@ retention.py (what of the log is kept)
 """
 
 from tasks.monitoring.announce import announce, payload, reconcile
-from tasks.monitoring.measure import measure_drift, measure_performance, measure_selection
+from tasks.monitoring.measure import measure
 from tasks.monitoring.reference import make_reference
 from tasks.monitoring.report import publish
 from tasks.monitoring.retention import prune_log
@@ -25,9 +25,7 @@ __all__ = [
     "acknowledge_segments",
     "announce",
     "make_reference",
-    "measure_drift",
-    "measure_performance",
-    "measure_selection",
+    "measure",
     "open_window",
     "payload",
     "prune_log",

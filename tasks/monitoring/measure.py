@@ -1,80 +1,72 @@
-"""The numbers that a ruling follows from."""
+"""The numbers that a ruling follows from: what is read for them; trimtab/decay/measuring.py computes them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.monitoring.reference import ensure_reference, read_profile, score_rows
+from tasks.monitoring.reference import ensure_reference, score_rows
 from tasks.monitoring.window import Window
-from trimtab.decay.distance import Distance, compare
-from trimtab.decay.fairness import Selection, selection
-from trimtab.decay.performance import Performance, against_predecessor, calibration, realised
+from trimtab.decay.measurements import Measurements
+from trimtab.decay.measuring import WindowRows, numbers
+from trimtab.decay.measuring import measure as measure_rows
+from trimtab.decay.performance import against_predecessor
 from trimtab.decay.profile import SCORE, Profile, profile
+from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.errors import LedgerError
 from trimtab.ledger import Ledger
 from trimtab.predictions import read_window
-from trimtab.records import Candidate, Metric
+from trimtab.records import Candidate, Metric, Validation
 from trimtab.settings import Settings
-from trimtab.training.snapshots import slice_labels
 
 PREDECESSOR_ROWS = 10_000
 """The newest rows of a release's probation on which its predecessor is scored too."""
 
 
-@task(task_run_name="measure drift of {window.spec.name}", cache_policy=NO_CACHE)
-def measure_drift(window: Window, incoming: pa.Table) -> tuple[Distance, ...]:
-    """How far features and scores are from the release's reference; scores are the release's own."""
-    if not incoming.num_rows:
-        return ()
-    reference = read_profile(reference_folder(window))
-    of_features = profile(incoming, reference.bins(*window.spec.feature_names))
-    own = incoming.filter(pc.equal(incoming["release_id"], window.release.id))
-    of_score = profile(own, reference.bins(SCORE))
-    return compare(reference, Profile(columns=of_features.columns + of_score.columns))
-
-
-@task(task_run_name="measure performance of {window.spec.name}", cache_policy=NO_CACHE)
-def measure_performance(window: Window) -> Performance:
-    """What the release achieved on mature outcomes, and against its predecessor on the same rows of its probation."""
-    spec = window.spec
+@task(task_run_name="measure the window of {window.spec.name}", cache_policy=NO_CACHE)
+def measure(window: Window, incoming: pa.Table, validation: Validation | None) -> Measurements:
+    """All that is measured on a window: drift, performance on mature outcomes, bias."""
+    spec, reference = window.spec, reference_of(window)
     log = Settings.from_env().predictions_dir / spec.name
-    rows = read_window(log, window.mature_start, window.mature_end, window.as_of, [SCORE], window.release.id)
-    known = rows.filter(pc.is_valid(rows["outcome"]))
-    scores, outcomes = _numbers(known, SCORE), _numbers(known, "outcome")
-    return Performance(
-        mature=rows.num_rows,
-        outcomes=known.num_rows,
-        metrics=realised(spec, scores, outcomes),
-        reference=window.evaluation.scores.get(window.release.candidate_id, {}).get(spec.policy_metric),
+    columns = ["event_time", *spec.feature_names, SCORE]
+    mature = read_window(log, window.mature_start, window.mature_end, window.as_of, columns, window.release.id)
+    rows = WindowRows(
+        start=window.start,
+        end=window.end,
+        as_of=window.as_of,
+        incoming=incoming,
+        profile=_profile(window, reference, incoming),
+        mature=mature,
+    )
+    return measure_rows(
+        spec,
+        reference,
+        rows,
+        validation=validation,
+        at_evaluation=window.evaluation.scores.get(window.release.candidate_id, {}).get(spec.policy_metric),
         against_predecessor=_against_predecessor(window, log),
-        calibration=calibration(scores, outcomes) if spec.target.kind == "binary" else (),
     )
 
 
-@task(task_run_name="measure selection of {window.spec.name}", cache_policy=NO_CACHE)
-def measure_selection(window: Window, incoming: pa.Table) -> tuple[Selection, ...]:
-    """How often each group of a protected attribute is given label 1; nothing for a regression."""
-    spec = window.spec
-    if spec.target.kind != "binary" or not incoming.num_rows:
-        return ()
-    selected = _numbers(incoming, SCORE) >= spec.serving.decision_threshold
-    types = {feature.name: feature.type for feature in spec.features}
-    return tuple(selection(name, slice_labels(incoming[name], types[name]), selected) for name in spec.protected)
-
-
-def reference_folder(window: Window) -> Path:
-    """Where the release's reference is; made now if the run that released it did not come to that."""
+def reference_of(window: Window) -> Reference:
+    """The release's reference; made now if the run that released it did not come to that."""
     settings = Settings.from_env()
     candidate = Ledger(settings.ledger).find(Candidate, window.release.candidate_id)
     if candidate is None:
         raise LedgerError(f"candidate {window.release.candidate_id} of {window.release.id} is not on record")
     return ensure_reference(window.spec, settings, candidate, window.evaluation)
+
+
+def _profile(window: Window, reference: Reference, incoming: pa.Table) -> Profile:
+    """Features of all incoming rows, and the scores of those that the release answered."""
+    bins = reference.profile.bins
+    own = incoming.filter(pc.equal(incoming["release_id"], window.release.id))
+    of_features, of_score = profile(incoming, bins(*window.spec.feature_names)), profile(own, bins(SCORE))
+    return Profile(columns=of_features.columns + of_score.columns)
 
 
 def _against_predecessor(window: Window, log: Path) -> Metric | None:
@@ -87,9 +79,9 @@ def _against_predecessor(window: Window, log: Path) -> Metric | None:
         return None
     return against_predecessor(
         spec,
-        _numbers(rows, SCORE),
+        numbers(rows, SCORE),
         score_rows(Settings.from_env(), predecessor.artifact_digest, spec, rows),
-        _numbers(rows, "outcome"),
+        numbers(rows, OUTCOME),
         1 - spec.policy.significance,
     )
 
@@ -103,11 +95,7 @@ def _of_probation(window: Window, log: Path) -> pa.Table:
     while end > start and sum(part.num_rows for part in parts) < PREDECESSOR_ROWS:
         begin = max(start, end - spec.window)
         rows = read_window(log, begin, end, window.as_of, columns, window.release.id)
-        parts.insert(0, rows.filter(pc.is_valid(rows["outcome"])))
+        parts.insert(0, rows.filter(pc.is_valid(rows[OUTCOME])))
         end = begin
     rows = pa.concat_tables(parts, promote_options="permissive")
     return rows.slice(max(0, rows.num_rows - PREDECESSOR_ROWS))
-
-
-def _numbers(rows: pa.Table, column: str) -> np.ndarray:
-    return np.asarray(rows[column].to_numpy(), dtype=np.float64)

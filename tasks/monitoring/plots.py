@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.monitoring.window import Window
 from trimtab.decay.performance import Performance
-from trimtab.decay.signals import DRIFT, PERFORMANCE
+from trimtab.decay.signals.names import DRIFT, PERFORMANCE
 from trimtab.records import Action, Ruling, higher_is_better
 
 TOP_FEATURES = 12

@@ -15,13 +15,12 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.monitoring.measure import reference_folder
+from tasks.monitoring.measure import reference_of
 from tasks.monitoring.plots import picture
-from tasks.monitoring.reference import read_sample
 from tasks.monitoring.window import Window, report_path
 from trimtab.decay.performance import Performance
 from trimtab.decay.profile import SCORE
-from trimtab.decay.signals import DRIFT
+from trimtab.decay.signals.names import DRIFT
 from trimtab.records import Ruling, Signal
 from trimtab.settings import Settings
 from trimtab.spec import ModelSpec
@@ -52,7 +51,7 @@ def publish(
     if incoming.num_rows:
         drifts = {one.name.removeprefix(DRIFT): one for one in ruling.signals if one.name.startswith(DRIFT)}
         path = settings.reports_dir / report_path(window)
-        write_report(window.spec, read_sample(reference_folder(window)), incoming, drifts, path)
+        write_report(window.spec, reference_of(window).plotted, incoming, drifts, path)
         create_link_artifact(key=f"{ruling.model}-drift-report", link=address, link_text="Evidently report")
     create_table_artifact(
         key=f"{ruling.model}-signals", description=ruling.reason, table=[_row(signal) for signal in ruling.signals]

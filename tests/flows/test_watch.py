@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.watch import watch
-from tasks.monitoring import announce, measure_performance, open_window, payload, reconcile
+from tasks.monitoring import announce, measure, open_window, payload, read_incoming, reconcile
 from tasks.monitoring.announce import GRACE
 from tests.flows.watched import RELEASED, World, environment, make_world
 from tests.loan_artifact import make_artifact
@@ -156,7 +156,8 @@ def test_a_release_that_does_worse_than_its_predecessor_is_ruled_rollback(world:
     assert until(lambda: events(ruling))[0]["event"] == "trimtab.ruling.rollback"
     later = open_window.fn("loan", RELEASED + 40 * DAY)
     assert later is not None
-    assert measure_performance.fn(later).against_predecessor is None, "its probation is over"
+    measured = measure.fn(later, read_incoming.fn(later), None)
+    assert measured.performance.against_predecessor is None, "its probation is over"
     world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=2), RELEASED + 5 * DAY, trigger="rollback")
     window = open_window.fn("loan", RELEASED + 6 * DAY)
     assert window is not None

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from tasks.monitoring import make_reference, report
-from tasks.monitoring.reference import read_profile, read_sample
 from tasks.monitoring.report import write_report
 from tests.flows.watched import RELEASED, World, environment, make_world
+from trimtab.decay.reference import Reference
 from trimtab.errors import SourceError
 from trimtab.records import Candidate, Evaluation, Signal
 
@@ -37,17 +37,19 @@ def released(world: World) -> tuple[Candidate, Evaluation]:
 def test_a_reference_is_made_once_of_training_features_and_evaluation_scores(world: World) -> None:
     """The folder is known by the candidate; making it again changes nothing, also when the first was cut short."""
     folder = Path(make_reference.fn("loan", *released(world)))
-    profile = read_profile(folder)
+    profile = Reference(folder).profile
     assert [column.bins.column for column in profile.columns] == ["income", "age", "region", "employed", "score"]
     assert profile.column("age").rows == 14 * 240
     assert profile.column("score").rows == 3 * 240
-    assert read_sample(folder).num_rows == 14 * 240
+    assert Reference(folder).training.num_rows == 14 * 240
+    assert Reference(folder).judged.column_names == [*world.model.spec.feature_names, "score", "outcome"]
+    assert Reference(folder).judged.num_rows == Reference(folder).plotted.num_rows == 3 * 240
     stored = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     make_reference.fn("loan", *released(world))
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stored
     (folder / "profile.json").unlink()
     make_reference.fn("loan", *released(world))
-    assert read_profile(folder) == profile
+    assert Reference(folder).profile == profile
 
 
 def test_a_reference_is_made_of_unaltered_snapshots_only(world: World) -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from trimtab.decay.distance import Distance
 from trimtab.decay.fairness import Selection
+from trimtab.decay.measurements import Measurements
 from trimtab.decay.performance import Performance
 from trimtab.decay.policy import History, held_back, retrain_cause_id, rule
-from trimtab.decay.signals import Measurements
 from trimtab.models import load_model
 from trimtab.records import Action, FailedExpectation, Metric, Release, Retraining, Ruling, Validation
 from trimtab.settings import Settings

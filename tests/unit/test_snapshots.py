@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 from tasks.data import take_snapshot, time_windows
+from trimtab.decay.slices import slice_labels
 from trimtab.errors import SourceError
 from trimtab.models import load_model
 from trimtab.settings import Settings
-from trimtab.training.snapshots import conform, read_snapshot, slice_labels, write_table
+from trimtab.training.snapshots import conform, read_snapshot, write_table
 
 MODEL = load_model(Path(__file__).parents[1] / "models", "loan")
 START, END = datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 3, tzinfo=UTC)

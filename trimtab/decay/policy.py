@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from trimtab.decay.signals import (
+from trimtab.decay.measurements import Measurements
+from trimtab.decay.signals import signals
+from trimtab.decay.signals.names import (
     DRIFTED_SHARE,
     MISSING_OUTCOMES,
     NULL_RISE,
@@ -28,8 +30,6 @@ from trimtab.decay.signals import (
     ROWS,
     SELECTION,
     VALIDATION,
-    Measurements,
-    signals,
 )
 from trimtab.records import Action, Release, Retraining, Ruling, Signal, Value, content_id
 from trimtab.spec import ModelSpec

@@ -1,0 +1,105 @@
+"""From the rows of a window to all that is measured on it: pure, so that watch and backtest measure alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.decay.distance import compare
+from trimtab.decay.fairness import Selection, selection
+from trimtab.decay.measurements import Measurements
+from trimtab.decay.performance import Performance, calibration, realised
+from trimtab.decay.profile import SCORE, Profile
+from trimtab.decay.reference import OUTCOME, Reference
+from trimtab.decay.slices import slice_labels
+from trimtab.records import Metric, Validation
+from trimtab.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """The rows of one window of one release.
+
+    ``incoming`` are those of [start, end), of whichever release answered: ``event_time``, the features, ``score``.
+    ``profile`` counts their features, and the scores of the release alone, on the reference's bins. ``mature`` are the
+    rows that the release answered a label maturity before: ``event_time``, the features, ``score`` and ``outcome``,
+    which is null where none is known.
+    """
+
+    start: datetime
+    end: datetime
+    as_of: datetime
+    incoming: pa.Table
+    profile: Profile
+    mature: pa.Table
+
+
+def measure(
+    spec: ModelSpec,
+    reference: Reference,
+    rows: WindowRows,
+    *,
+    validation: Validation | None = None,
+    at_evaluation: Metric | None = None,
+    against_predecessor: Metric | None = None,
+) -> Measurements:
+    """All that is measured on a window.
+
+    Parameters
+    ----------
+    spec
+        The model's spec.
+    reference
+        What the window is compared with.
+    rows
+        The window's.
+    validation
+        What the model's suite said of the incoming rows.
+    at_evaluation
+        The policy metric at the release's evaluation.
+    against_predecessor
+        The policy metric of the release minus its predecessor's on the same rows, while it is on probation.
+    """
+    return Measurements(
+        start=rows.start,
+        end=rows.end,
+        as_of=rows.as_of,
+        rows=rows.incoming.num_rows,
+        validation=validation,
+        distances=compare(reference.profile, rows.profile) if rows.incoming.num_rows else (),
+        performance=_performance(spec, rows.mature, at_evaluation, against_predecessor),
+        selections=_selections(spec, rows.incoming),
+    )
+
+
+def _performance(
+    spec: ModelSpec, mature: pa.Table, at_evaluation: Metric | None, against_predecessor: Metric | None
+) -> Performance:
+    known = mature.filter(pc.is_valid(mature[OUTCOME]))
+    scores, outcomes = numbers(known, SCORE), numbers(known, OUTCOME)
+    return Performance(
+        mature=mature.num_rows,
+        outcomes=known.num_rows,
+        metrics=realised(spec, scores, outcomes),
+        reference=at_evaluation,
+        against_predecessor=against_predecessor,
+        calibration=calibration(scores, outcomes) if spec.target.kind == "binary" else (),
+    )
+
+
+def _selections(spec: ModelSpec, incoming: pa.Table) -> tuple[Selection, ...]:
+    """How often each group of a protected attribute is given label 1; nothing for a regression."""
+    if spec.target.kind != "binary" or not incoming.num_rows:
+        return ()
+    selected = numbers(incoming, SCORE) >= spec.serving.decision_threshold
+    types = {feature.name: feature.type for feature in spec.features}
+    return tuple(selection(name, slice_labels(incoming[name], types[name]), selected) for name in spec.protected)
+
+
+def numbers(rows: pa.Table, column: str) -> np.ndarray:
+    """A numeric column as float64 of shape (rows,); null is NaN."""
+    return np.asarray(rows[column].to_numpy(), dtype=np.float64)

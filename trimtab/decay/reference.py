@@ -1,0 +1,89 @@
+"""What windows are compared with: made once for a candidate, when it wins, and kept beside its artifact.
+
+A folder of three files, the profile written last: where it stands, all stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trimtab.decay.profile import SCORE, Profile, reference_profile
+from trimtab.spec import ModelSpec
+
+PROFILE, TRAINING, JUDGED = "profile.json", "training.parquet", "judged.parquet"
+TRAINING_ROWS, JUDGED_ROWS = 20_000, 50_000
+OUTCOME = "outcome"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference of one candidate, in its folder; files are read when they are asked for, once."""
+
+    folder: Path
+
+    @cached_property
+    def profile(self) -> Profile:
+        """Features of all training rows, and the candidate's scores on all evaluation rows."""
+        return Profile.model_validate_json((self.folder / PROFILE).read_text())
+
+    @cached_property
+    def training(self) -> pa.Table:
+        """The features of `TRAINING_ROWS` training rows at most, drawn at random."""
+        return pq.read_table(self.folder / TRAINING)
+
+    @cached_property
+    def judged(self) -> pa.Table:
+        """`JUDGED_ROWS` evaluation rows at most, drawn at random: the features, ``score`` (what the candidate said) and
+        ``outcome`` (float64; what happened). The candidate was not trained on them."""
+        return pq.read_table(self.folder / JUDGED)
+
+    @property
+    def plotted(self) -> pa.Table:
+        """Features of training rows beside the scores of judged ones: a row's do not belong together."""
+        rows = min(self.training.num_rows, self.judged.num_rows)
+        return self.training.slice(0, rows).append_column(SCORE, self.judged[SCORE].slice(0, rows))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it was written, in today's form."""
+        return all((self.folder / name).is_file() for name in (PROFILE, TRAINING, JUDGED))
+
+
+def write_reference(
+    folder: Path, spec: ModelSpec, training: pa.Table, judged: pa.Table, score: np.ndarray
+) -> Reference:
+    """Make the reference in that folder. The same rows give the same files.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    spec
+        The model's spec.
+    training, judged
+        The rows that the candidate was trained and evaluated on: features and target.
+    score
+        What the candidate said of ``judged``, of shape (judged rows,).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(_sample(training.select(spec.feature_names), TRAINING_ROWS), folder / TRAINING)
+    outcome = pa.array(np.asarray(judged[spec.target.name].to_numpy(), dtype=np.float64))
+    scored = judged.select(spec.feature_names).append_column(SCORE, pa.array(score)).append_column(OUTCOME, outcome)
+    pq.write_table(_sample(scored, JUDGED_ROWS), folder / JUDGED)
+    profile = reference_profile(training, spec.features, score.tolist())
+    unfinished = folder / f"{PROFILE}.tmp"
+    unfinished.write_text(profile.model_dump_json())
+    unfinished.replace(folder / PROFILE)
+    return Reference(folder)
+
+
+def _sample(table: pa.Table, rows: int) -> pa.Table:
+    if table.num_rows <= rows:
+        return table
+    return table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, rows, replace=False)))
