@@ -1,0 +1,85 @@
+"""What a column looks like, in counts that add up.
+
+A `Profile` holds, for each column, counts on bins that were chosen once, on the reference (`choose_bins`). Profiles on
+the same bins are added by `merge`: hour plus hour is the day, in any order. Its size depends on columns, never on rows.
+
+To change what is kept: values.py · where rows come from: sources.py · how numbers are counted: numbers.py · how
+categories are: categories.py · which bins are chosen: choosing.py · how hours are stored: stored.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trimtab.decay.profile.categories import CategoryCounter
+from trimtab.decay.profile.choosing import choose_bins
+from trimtab.decay.profile.numbers import NumberCounter
+from trimtab.decay.profile.sources import Source, batches
+from trimtab.decay.profile.stored import bins_digest, from_bytes, merge_stored, to_bytes
+from trimtab.decay.profile.values import Bins, ColumnProfile, ColumnType, Profile, Quantile, merge
+from trimtab.spec import Feature
+
+SCORE = "score"
+
+__all__ = [
+    "SCORE",
+    "Bins",
+    "ColumnProfile",
+    "ColumnType",
+    "Profile",
+    "Quantile",
+    "Source",
+    "bins_digest",
+    "choose_bins",
+    "from_bytes",
+    "merge",
+    "merge_stored",
+    "profile",
+    "reference_profile",
+    "to_bytes",
+]
+
+
+def profile(source: Source, bins: Sequence[Bins]) -> Profile:
+    """Count the rows of a source on these bins, in one scan.
+
+    Parameters
+    ----------
+    source
+        An Arrow table, a Parquet file or several, or a DuckDB relation, such as ``connection.table(name)`` of what
+        :func:`trimtab.predictions.scan.register` made a table. At most some 65,000 rows of it are held at a time.
+    bins
+        Which columns, and where their counts go.
+
+    Raises
+    ------
+    TrimtabError
+        If a column is not in the source, or does not hold what its type says.
+    """
+    counters: list[Any] = [NumberCounter(one) if one.numeric else CategoryCounter(one) for one in bins]
+    for batch in batches(source, {one.column: one.type for one in bins}):
+        for counter, values in zip(counters, batch, strict=True):
+            counter.add(values)
+    return Profile(columns=tuple(counter.result() for counter in counters))
+
+
+def reference_profile(table: Source, features: Sequence[Feature], score: Sequence[float]) -> Profile:
+    """The profile that windows are compared with: bins are chosen here, and kept with the model.
+
+    Parameters
+    ----------
+    table
+        The training rows, with a column for each feature.
+    features
+        The model's features.
+    score
+        The model's scores on rows that it was not trained on, of shape (rows,).
+    """
+    scores = pa.table({SCORE: pa.array(np.asarray(score, dtype=np.float64))})
+    of_features = profile(table, choose_bins(table, {feature.name: feature.type for feature in features}))
+    of_score = profile(scores, choose_bins(scores, {SCORE: "number"}))
+    return Profile(columns=of_features.columns + of_score.columns)
