@@ -10,30 +10,37 @@ psi                   0 to inf    Siddiqi 2006, *Credit Risk Scorecards*; symmet
 jensen_shannon        0 to 1      Lin 1991; the distance (root of the divergence), base 2; symmetric
 hellinger             0 to 1      Hellinger 1909; symmetric
 total_variation       0 to 1      half the sum of the absolute differences; symmetric
-wasserstein           0 to inf    Kantorovich 1942, in standard deviations of the reference; numeric only
+wasserstein           0 to inf    Kantorovich 1942, winsorised, in standard deviations of the winsorised reference;
+                                  numeric only
+wasserstein_raw       0 to inf    the same of all values as they are, in standard deviations of the reference
 ks                    0 to 1      Kolmogorov 1933, Smirnov 1939; numeric only; symmetric
 chi_square            0 to inf    Press et al., *Numerical Recipes* 14.3: two samples, neither taken for exact
 ====================  ==========  ==========================================================================
 
 `psi` to `total_variation` and `chi_square` are of about ten groups of equal reference mass for numbers, of the
 categories for the rest, where rare ones are pooled (Cochran 1954). `wasserstein` and `ks` are of the profile's own
-bins, with values beyond the reference's range moved to its ends, so that one absurd value moves nothing. Within a bin
-values are taken to be spread evenly; where the reference has few distinct values both are exact.
+bins: `wasserstein` moves values beyond the reference's outermost thousandths to these, so that one absurd value moves
+nothing, and `wasserstein_raw` shows what it would do. Both are the middle of the bounds in wasserstein.py. `ks` is a
+lower bound that misses at most what lies within one bin; where the reference has few distinct values all are exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from trimtab.decay.profile import ColumnProfile, Profile
+from trimtab.decay.wasserstein import wasserstein_bounds, winsorised
+from trimtab.errors import TrimtabError
 from trimtab.records import Value
 
 GROUPS = 10
 MINIMUM_EXPECTED = 5.0
 
 Counts = np.ndarray
+_NO_TIES = np.empty(0)
 
 
 class Distance(Value):
@@ -41,7 +48,9 @@ class Distance(Value):
 
     ``p_value`` is that of `ks` for numbers and of `chi_square` for the rest; ``adjusted_p`` is corrected for the number
     of columns compared (Holm). ``rows`` and ``reference_rows`` count what is neither null nor infinite; without any on
-    either side nothing is compared: the distances are 0 and the p-values 1.
+    either side nothing is compared: the distances are 0 and the p-values 1. ``beyond_share`` is the share of numbers
+    outside the reference's range. ``new_categories`` are some that the reference certainly had not (at most
+    `MAXIMUM_OTHERS`), ``lost_categories`` those of its own that did not come.
     """
 
     column: str
@@ -54,11 +63,15 @@ class Distance(Value):
     hellinger: float = 0.0
     total_variation: float = 0.0
     wasserstein: float | None = None
+    wasserstein_raw: float | None = None
     ks: float | None = None
     chi_square: float = 0.0
     p_value: float = 1.0
     adjusted_p: float = 1.0
     moved: str = ""
+    beyond_share: float = 0.0
+    new_categories: tuple[str, ...] = ()
+    lost_categories: tuple[str, ...] = ()
 
 
 def compare(reference: Profile, window: Profile) -> tuple[Distance, ...]:
@@ -82,18 +95,25 @@ def compare_column(reference: ColumnProfile, window: ColumnProfile) -> Distance:
     ours, theirs, labels = groups(reference, window)
     p, q = ours / ours.sum(), theirs / theirs.sum()
     statistic, p_value = chi_square(ours, theirs)
-    ks_distance, normed = None, None
+    ks_distance: float | None = None
+    particular: dict[str, Any] = {}
     if window.bins.numeric:
-        ks_distance = ks(np.asarray(reference.counts), np.asarray(window.counts))
+        ks_distance = ks(np.asarray(reference.counts), np.asarray(window.counts), np.asarray(window.ties))
         p_value = ks_p_value(ks_distance, reference.valid, window.valid)
-        normed = normed_wasserstein(reference, window)
+        particular = {
+            "wasserstein": normed_wasserstein(reference, window),
+            "wasserstein_raw": raw_wasserstein(reference, window),
+            "beyond_share": (window.below + window.above) / window.valid,
+        }
+    else:
+        particular = {"new_categories": new_categories(reference, window), "lost_categories": lost(reference, window)}
     return Distance(
         **facts,
         psi=psi(ours, theirs),
         jensen_shannon=jensen_shannon(p, q),
         hellinger=hellinger(p, q),
         total_variation=total_variation(p, q),
-        wasserstein=normed,
+        **particular,
         ks=ks_distance,
         chi_square=statistic,
         p_value=p_value,
@@ -145,31 +165,31 @@ def total_variation(p: Counts, q: Counts) -> float:
 
 
 def normed_wasserstein(reference: ColumnProfile, window: ColumnProfile) -> float | None:
-    """Wasserstein-1 distance within the reference's range, in its standard deviations; None if it is constant."""
-    ours, theirs = _cumulative(reference), _cumulative(window)
-    edges = np.asarray(reference.bins.edges)
-    if reference.bins.discrete:
-        # All mass sits on the edges after the first.
-        edges, ours, theirs = edges[1:], ours[1:], theirs[1:]
-        weights = np.diff(ours, prepend=0.0)
-        variance = float(np.sum(weights * edges**2) - np.sum(weights * edges) ** 2) if len(edges) else 0.0
-        area = float(np.sum(np.abs(ours - theirs)[:-1] * np.diff(edges)))
-    else:
-        weights, widths = np.diff(ours), np.diff(edges)
-        middle = (edges[:-1] + edges[1:]) / 2
-        # Before the first edge and after the last lie what was moved to the ends.
-        points, mass = np.r_[edges[0], middle, edges[-1]], np.r_[ours[0], weights, 1 - ours[-1]]
-        mean = np.sum(mass * points)
-        variance = float(np.sum(mass * (points - mean) ** 2) + np.sum(weights * widths**2) / 12)
-        area = _area(ours - theirs, widths)
-    spread = np.sqrt(max(variance, 0.0))
-    return area / float(spread) if spread > 1e-12 * max(1.0, float(np.abs(edges).max(initial=0.0))) else None
+    """Winsorised Wasserstein-1 distance in standard deviations of the winsorised reference; None if it is constant."""
+    found = winsorised(reference, window)
+    return None if found is None else found.middle
 
 
-def ks(ours: Counts, theirs: Counts) -> float:
-    """Largest difference of the two cumulative distributions at the bins' edges, from counts of shape (bins,)."""
-    difference = np.cumsum(ours) / ours.sum() - np.cumsum(theirs) / theirs.sum()
-    return float(min(1.0, np.abs(difference).max()))
+def raw_wasserstein(reference: ColumnProfile, window: ColumnProfile) -> float | None:
+    """Wasserstein-1 distance of all values in standard deviations of the reference; None if it is constant, and for
+    profiles of format 1."""
+    found = wasserstein_bounds(reference, window)
+    if found is None or not reference.deviation > 0:
+        return None
+    return found.middle / reference.deviation
+
+
+def ks(ours: Counts, theirs: Counts, ties: Counts = _NO_TIES) -> float:
+    """Largest difference of the two cumulative distributions at the bins' edges, from counts of shape (bins,).
+
+    With ``ties``, how many of theirs equal their bin's upper edge where all of ours do, it is that at all values.
+    """
+    f, g = np.cumsum(ours) / ours.sum(), np.cumsum(theirs) / theirs.sum()
+    found = float(np.abs(f - g).max())
+    if len(ties):
+        before_ours = np.concatenate([[0.0], f[:-1]])
+        found = max(found, float((g - ties / theirs.sum() - before_ours).max()))
+    return min(1.0, found)
 
 
 def ks_p_value(distance: float, rows: int, other_rows: int) -> float:
@@ -203,6 +223,46 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def weighted(distances: Sequence[Distance], importance: Mapping[str, float], measure: str = "jensen_shannon") -> float:
+    """Mean distance of the features, each weighted by its importance to the model.
+
+    Parameters
+    ----------
+    distances
+        Of the features; those without an importance do not count.
+    importance
+        By feature, none negative; only their ratios matter.
+    measure
+        Which field of `Distance`; it should be one that all columns have and that is bounded.
+
+    Raises
+    ------
+    TrimtabError
+        If an importance is negative or no number, or no compared feature has any.
+    """
+    if faulty := {name: weight for name, weight in importance.items() if not 0 <= weight < np.inf}:
+        raise TrimtabError(f"importances must be finite and not negative, not {faulty}")
+    known = [(importance.get(one.column, 0.0), getattr(one, measure)) for one in distances]
+    used = [(weight, value) for weight, value in known if value is not None]
+    total = sum(weight for weight, _ in used)
+    if not total:
+        raise TrimtabError(f"no importance among {sorted(importance)} is that of a compared feature")
+    return float(sum(weight * value for weight, value in used) / total)
+
+
+def new_categories(reference: ColumnProfile, window: ColumnProfile) -> tuple[str, ...]:
+    """Categories of the window that the reference certainly had not, in order; some of them if there are many."""
+    # Whoever forgot some of its own others cannot tell which are new.
+    is_sure = reference.knows_all_others and sum(reference.others.values()) == reference.counts[-1]
+    return tuple(sorted(set(window.others) - set(reference.others))) if is_sure else ()
+
+
+def lost(reference: ColumnProfile, window: ColumnProfile) -> tuple[str, ...]:
+    """Categories with bins of their own that the reference had and the window has not."""
+    names = zip(reference.bins.categories, reference.counts, window.counts, strict=False)
+    return tuple(name for name, before, now in names if before and not now)
+
+
 def _pool(counts: Counts, rare: np.ndarray) -> Counts:
     return np.append(counts[~rare], counts[rare].sum())
 
@@ -213,22 +273,9 @@ def _between(lower: str, upper: str) -> str:
     return f"up to {upper}" if upper else f"above {lower}"
 
 
-def _cumulative(column: ColumnProfile) -> Counts:
-    return np.cumsum(column.counts)[:-1] / column.valid
-
-
 def _relative_entropy(p: Counts, q: Counts) -> float:
     kept = p > 0
     return float(np.sum(p[kept] * np.log2(p[kept] / q[kept])))
-
-
-def _area(difference: np.ndarray, widths: np.ndarray) -> float:
-    """Area between zero and a line through ``difference`` (edges,) over ``widths`` (edges - 1,)."""
-    left, right = difference[:-1], difference[1:]
-    total = np.abs(left) + np.abs(right)
-    crossing = (left * right) < 0
-    heights = np.where(crossing, (left**2 + right**2) / np.where(total > 0, total, 1.0), total) / 2
-    return float(np.sum(heights * widths))
 
 
 def _moved(p: Counts, q: Counts, labels: Sequence[str]) -> str:

@@ -114,5 +114,3 @@ class NumberCounter:
             unknown, counts = np.unique(values[~is_tie] + 0.0, return_counts=True)
             named = {repr(value): count for value, count in zip(unknown.tolist(), counts.tolist(), strict=True)}
             self.others = first_others([self.others, named])
-
-

@@ -31,8 +31,8 @@ def row_count(source: Source) -> int:
         return int(pq.read_metadata(source).num_rows)
     if isinstance(source, Sequence):
         return sum(row_count(path) for path in source)
-    found = source.aggregate("count(*)").fetchone()
-    return int(found[0]) if found else 0
+    (count,) = source.aggregate("count(*)").fetchall()[0]
+    return int(count)
 
 
 def batches(source: Source, columns: Mapping[str, ColumnType]) -> Iterator[Batch]:
@@ -112,4 +112,6 @@ def _as_duckdb_says(values: Any) -> Any:
 
     with duckdb.connect() as connection:
         connection.register("distinct_values", pa.table({"c": values}))
-        return connection.sql("SELECT CAST(c AS VARCHAR) AS c FROM distinct_values").to_arrow_table()["c"].combine_chunks()
+        return (
+            connection.sql("SELECT CAST(c AS VARCHAR) AS c FROM distinct_values").to_arrow_table()["c"].combine_chunks()
+        )

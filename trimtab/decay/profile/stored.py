@@ -19,9 +19,9 @@ from trimtab.errors import TrimtabError
 FORMAT_VERSION = 2
 _SCHEMA = pa.schema(
     {
-        "counts": pa.list_(pa.int64()),
+        "counts": pa.list_(pa.int32()),
         "sums": pa.list_(pa.float64()),
-        "ties": pa.list_(pa.int64()),
+        "ties": pa.list_(pa.int32()),
         "rows": pa.int64(),
         "nulls": pa.int64(),
         "infinities": pa.int64(),
@@ -32,6 +32,7 @@ _SCHEMA = pa.schema(
         "others": pa.string(),
     }
 )
+_FLOATS = ("sums", "total", "squares")
 _ADDED = ("counts", "sums", "ties", "rows", "nulls", "infinities", "total", "squares")
 
 
@@ -59,7 +60,7 @@ def to_bytes(found: Profile) -> bytes:
     about = {"format_version": str(FORMAT_VERSION), "bins": bins_digest(found.bins())}
     table = pa.table(columns, schema=_SCHEMA.with_metadata(about))
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
 
@@ -84,9 +85,7 @@ def merge_stored(stored: Iterable[bytes], bins: Sequence[Bins]) -> Profile:
         "ties": [one.size * one.discrete for one in bins],
     }
     added = {
-        name: np.zeros(sum(lengths.get(name, [1] * len(bins))), _SCHEMA.field(name).type.to_pandas_dtype())
-        if name not in lengths
-        else np.zeros(sum(lengths[name]), np.float64 if name == "sums" else np.int64)
+        name: np.zeros(sum(lengths.get(name, [1] * len(bins))), np.float64 if name in _FLOATS else np.int64)
         for name in _ADDED
     }
     low, high = np.full(len(bins), np.inf), np.full(len(bins), -np.inf)
@@ -111,8 +110,8 @@ def _opened(data: bytes, digest: str) -> pa.RecordBatch:
             raise TrimtabError(f"a stored profile has format {about.get('format_version')}; {FORMAT_VERSION} is known")
         if about.get("bins") != digest:
             raise TrimtabError(
-                f"a stored profile was counted on bins {about.get('bins', '')[:12]}, the reference's are {digest[:12]}: "
-                "only profiles on the same reference's bins can be merged"
+                f"a stored profile was counted on bins {about.get('bins', '')[:12]}, the reference's are "
+                f"{digest[:12]}: only profiles on the same reference's bins can be merged"
             )
         return reader.get_batch(0)
 
