@@ -1,4 +1,7 @@
-"""Each peer's own packages, in ``.benchmarks/envs/<peer>``: installed once for one list of pins."""
+"""Each peer's own packages, in ``.benchmarks/envs/<peer>``: installed once for one list of pins.
+
+A peer is a folder with a ``requirements.txt``, here by default.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class PeerError(Exception):
     """A peer could not be installed, started or asked; the message says why."""
 
 
-def python_of(peer: str) -> Path:
+def python_of(peer: str, folder: Path = HERE) -> Path:
     """The peer's interpreter, after its packages are installed.
 
     Raises
@@ -26,7 +29,8 @@ def python_of(peer: str) -> Path:
     PeerError
         If they cannot be.
     """
-    pins = (HERE / peer / "requirements.txt").read_bytes()
+    requirements = folder / peer / "requirements.txt"
+    pins = requirements.read_bytes()
     home = ENVIRONMENTS / peer
     mark = home / ".installed"
     digest = hashlib.sha256(pins).hexdigest()
@@ -35,14 +39,14 @@ def python_of(peer: str) -> Path:
         return interpreter
     print(f"{peer}: installing its packages into {home.relative_to(ROOT)}")
     _uv(peer, "venv", "--quiet", "--clear", "--python", sys.executable, str(home))
-    _uv(peer, "pip", "sync", "--quiet", "--python", str(interpreter), str(HERE / peer / "requirements.txt"))
+    _uv(peer, "pip", "sync", "--quiet", "--python", str(interpreter), str(requirements))
     mark.write_text(digest)
     return interpreter
 
 
-def version_of(peer: str, package: str) -> str:
+def version_of(peer: str, package: str, folder: Path = HERE) -> str:
     """The pinned version of a package."""
-    for line in (HERE / peer / "requirements.txt").read_text().splitlines():
+    for line in (folder / peer / "requirements.txt").read_text().splitlines():
         if line.startswith(f"{package}=="):
             return line.split("==")[1].split()[0]
     raise PeerError(f"{package} is not pinned in {peer}'s requirements.txt")

@@ -39,7 +39,7 @@ def measure(window: Window, incoming: pa.Table, validation: Validation | None) -
         end=window.end,
         as_of=window.as_of,
         incoming=incoming,
-        profile=_profile(window, reference, incoming),
+        profile=profile_of(window, reference.profile, incoming),
         mature=mature,
     )
     return measure_rows(
@@ -61,9 +61,9 @@ def reference_of(window: Window) -> Reference:
     return ensure_reference(window.spec, settings, candidate, window.evaluation)
 
 
-def _profile(window: Window, reference: Reference, incoming: pa.Table) -> Profile:
-    """Features of all incoming rows, and the scores of those that the release answered."""
-    bins = reference.profile.bins
+def profile_of(window: Window, reference: Profile, incoming: pa.Table) -> Profile:
+    """Features of all incoming rows, and the scores of those that the release answered, on the reference's bins."""
+    bins = reference.bins
     own = incoming.filter(pc.equal(incoming["release_id"], window.release.id))
     of_features, of_score = profile(incoming, bins(*window.spec.feature_names)), profile(own, bins(SCORE))
     return Profile(columns=of_features.columns + of_score.columns)

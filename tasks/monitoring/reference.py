@@ -7,6 +7,7 @@ import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.monitoring.window import Window
 from trimtab.decay.reference import Reference, write_reference
 from trimtab.errors import LedgerError
 from trimtab.ledger import Ledger
@@ -47,6 +48,23 @@ def ensure_reference(spec: ModelSpec, settings: Settings, candidate: Candidate, 
     judged = read_snapshot(_snapshot(ledger, evaluation.snapshot_id))
     score = score_rows(settings, candidate.artifact_digest, spec, judged)
     return write_reference(reference.folder, spec, training, judged, score)
+
+
+def training_rows(window: Window) -> pa.Table:
+    """All rows that the window's release was trained on.
+
+    Raises
+    ------
+    SourceError
+        If the snapshot's file is missing or was altered.
+    """
+    from trimtab.training.snapshots import read_snapshot
+
+    ledger = Ledger(Settings.from_env().ledger)
+    candidate = ledger.find(Candidate, window.release.candidate_id)
+    if candidate is None:
+        raise LedgerError(f"candidate {window.release.candidate_id} of {window.release.id} is not on record")
+    return read_snapshot(_snapshot(ledger, candidate.snapshot_id))
 
 
 def score_rows(settings: Settings, artifact_digest: str, spec: ModelSpec, rows: pa.Table) -> np.ndarray:

@@ -1,38 +1,26 @@
-"""The report that people open: Evidently's own drift preset, fed with our scores, and the run's artifacts."""
+"""What a watch leaves for people: the run's artifacts, and the report behind them (evidently_report.py)."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.monitoring.measure import reference_of
+from tasks.monitoring.evidently_report import write_report
+from tasks.monitoring.measure import profile_of, reference_of
 from tasks.monitoring.plots import picture
+from tasks.monitoring.reference import training_rows
 from tasks.monitoring.window import Window, report_path
+from trimtab.decay.parity import Verdict, verdicts
 from trimtab.decay.performance import Performance
 from trimtab.decay.profile import SCORE
-from trimtab.decay.signals.names import DRIFT
 from trimtab.records import Ruling, Signal
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-REPORT_ROWS = 500
-"""Rows a side that the report plots; its scores and verdicts are those of all the rows."""
-
-METHOD = "trimtab_psi"
-_drifts: ContextVar[Mapping[str, Signal]] = ContextVar("drifts")
 
 
 @task(task_run_name="publish the ruling on {window.spec.name}", cache_policy=NO_CACHE)
@@ -49,9 +37,15 @@ def publish(
     settings = Settings.from_env()
     address = f"{settings.reports_url}/{report_path(window)}"
     if incoming.num_rows:
-        drifts = {one.name.removeprefix(DRIFT): one for one in ruling.signals if one.name.startswith(DRIFT)}
-        path = settings.reports_dir / report_path(window)
-        write_report(window.spec, reference_of(window).plotted, incoming, drifts, path)
+        write_report(
+            window.spec,
+            reference_of(window).plotted,
+            incoming,
+            _verdicts(window, incoming),
+            settings.reports_dir / report_path(window),
+            title=f"{ruling.model} version {window.release.version}, {_span(window)}",
+            ruling=f"{ruling.action}: {ruling.reason}",
+        )
         create_link_artifact(key=f"{ruling.model}-drift-report", link=address, link_text="Evidently report")
     create_table_artifact(
         key=f"{ruling.model}-signals", description=ruling.reason, table=[_row(signal) for signal in ruling.signals]
@@ -64,70 +58,27 @@ def publish(
     return address
 
 
-def write_report(
-    spec: ModelSpec, reference: pa.Table, incoming: pa.Table, drifts: Mapping[str, Signal], path: Path
-) -> None:
-    """Render Evidently's DataDriftPreset with our scores and verdicts on a sample of at most `REPORT_ROWS` a side.
+def _verdicts(window: Window, incoming: pa.Table) -> tuple[Verdict, ...]:
+    """What Evidently says by default of all the rows; where profiles do not suffice, training values are sorted."""
+    reference = reference_of(window).profile
+    training: list[pa.Table] = []
 
-    Columns without any value on either side are left out: Evidently refuses them.
-    """
-    from evidently import DataDefinition, Dataset, Report
+    def exact(column: str) -> tuple[np.ndarray, np.ndarray] | None:
+        if column == SCORE:
+            return None
+        if not training:
+            training.append(training_rows(window))
+        return _values(training[0], column), _values(incoming, column)
 
-    numeric = {feature.name for feature in spec.features if feature.type in ("number", "integer")} | {SCORE}
-    names = [name for name in (*spec.feature_names, SCORE) if name in drifts]
-    sides = [_frame(_sampled(rows), names, numeric) for rows in (incoming, reference)]
-    drawn = [name for name in names if all(side[name].notna().any() for side in sides)]
-    if not drawn:
-        return
-    definition = DataDefinition(
-        numerical_columns=[name for name in drawn if name in numeric],
-        categorical_columns=[name for name in drawn if name not in numeric],
-    )
-    current, base = (Dataset.from_pandas(side[drawn], data_definition=definition) for side in sides)
-    preset_type = _preset()
-    token = _drifts.set(drifts)
-    try:
-        preset = preset_type(method=METHOD, threshold=spec.policy.drift_effect, drift_share=spec.policy.drifted_share)
-        result = Report([preset]).run(current, base)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        result.save_html(str(path))
-    finally:
-        _drifts.reset(token)
+    return verdicts(reference, profile_of(window, reference, incoming), exact)
 
 
-@functools.cache
-def _preset() -> Any:
-    """Evidently's preset, with our score made one of its methods through its public registration."""
-    from evidently.legacy.calculations.stattests import StatTest, register_stattest
-    from evidently.legacy.core import ColumnType
-    from evidently.presets import DataDriftPreset
-
-    def ours(reference: pd.Series[Any], current: pd.Series[Any], kind: ColumnType, threshold: float) -> Any:
-        signal = _drifts.get()[str(current.name)]
-        return signal.value, signal.breached
-
-    name = "PSI (all rows; drifted if large and significant)"
-    kinds = [ColumnType.Numerical, ColumnType.Categorical]
-    register_stattest(StatTest(name=METHOD, display_name=name, allowed_feature_types=kinds), default_impl=ours)
-
-    class Preset(DataDriftPreset):  # type: ignore[misc]
-        # The page draws the preset's own table. Each column's own metric draws the same once more, for no page: without
-        # them the page is the same, and costs three fifths.
-        def generate_metrics(self, context: Any) -> Any:
-            return super().generate_metrics(context)[:1]
-
-    return Preset
+def _values(rows: pa.Table, column: str) -> np.ndarray:
+    return np.asarray(rows[column].drop_null().to_numpy())
 
 
-def _sampled(rows: pa.Table) -> pa.Table:
-    if rows.num_rows <= REPORT_ROWS:
-        return rows
-    return rows.take(np.sort(np.random.default_rng(0).choice(rows.num_rows, REPORT_ROWS, replace=False)))
-
-
-def _frame(rows: pa.Table, names: Sequence[str], numeric: set[str]) -> pd.DataFrame:
-    types = {name: pa.float64() if name in numeric else pa.string() for name in names}
-    return pa.table({name: pc.cast(rows[name], types[name]) for name in names}).to_pandas()
+def _span(window: Window) -> str:
+    return f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"
 
 
 def _row(signal: Signal) -> dict[str, Any]:
@@ -148,7 +99,7 @@ def _markdown(window: Window, ruling: Ruling, address: str, image: str) -> str:
     lines = [
         f"# {ruling.action}: {ruling.model} version {window.release.version}",
         ruling.reason[:1].upper() + ruling.reason[1:] + ".",
-        f"Window {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC; outcomes of "
+        f"Window {_span(window)} UTC; outcomes of "
         f"{window.mature_start:%Y-%m-%d %H:%M} to {window.mature_end:%Y-%m-%d %H:%M}; ruling `{ruling.id}`.",
         f"![the window]({image})",
         "Breached: " + (", ".join(f"`{signal.name}` {signal.value:.4g}" for signal in breached) or "nothing") + ".",

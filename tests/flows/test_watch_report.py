@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.monitoring import make_reference, report
-from tasks.monitoring.report import write_report
+from tasks.monitoring import evidently_report, make_reference
+from tasks.monitoring.evidently_report import write_report
 from tests.flows.watched import RELEASED, World, environment, make_world
+from trimtab.decay.parity import JENSEN_SHANNON, Verdict
 from trimtab.decay.reference import Reference
 from trimtab.errors import SourceError
-from trimtab.records import Candidate, Evaluation, Signal
+from trimtab.records import Candidate, Evaluation
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -61,8 +62,8 @@ def test_a_reference_is_made_of_unaltered_snapshots_only(world: World) -> None:
     assert not list(world.settings.home.glob("references/*/profile.json"))
 
 
-def test_evidently_reports_our_scores_and_verdicts(world: World, tmp_path: Path) -> None:
-    """Scores are those of all rows, whatever Evidently would say of its sample; a column without values is left out."""
+def test_evidently_reports_the_verdicts_of_all_rows(world: World, tmp_path: Path) -> None:
+    """Scores are those it is given, under its own names of methods; a column without values is left out."""
     random = np.random.default_rng(0)
     rows = pa.table(
         {
@@ -73,12 +74,16 @@ def test_evidently_reports_our_scores_and_verdicts(world: World, tmp_path: Path)
             "score": random.random(900),
         }
     )
-    drifts = {name: signal(name, breached=name == "region") for name in rows.column_names}
-    write_report(world.model.spec, rows, rows, drifts, tmp_path / "deep" / "drift.html")
-    page = (tmp_path / "deep" / "drift.html").read_text()
-    assert "PSI (all rows; drifted if large and significant)" in page
+    found = [verdict(name, drifted=name == "region") for name in rows.column_names]
+    path = tmp_path / "deep" / "drift.html"
+    write_report(world.model.spec, rows, rows, found, path, title="loan, <May>", ruling="NONE: calm")
+    page = path.read_text()
     assert "Drift is detected for 25.0% of columns (1 out of 4)" in page
+    assert "Jensen-Shannon distance" in page
     assert "0.4321" in page
+    assert "<title>loan, &lt;May&gt;</title>" in page
+    assert "NONE: calm" in page
+    assert 'href="../../index.html"' in page
 
 
 def test_the_page_is_the_official_presets(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,10 +92,10 @@ def test_the_page_is_the_official_presets(world: World, tmp_path: Path, monkeypa
 
     rows = world.rows(RELEASED, RELEASED + timedelta(days=2))
     rows = rows.append_column("score", pa.array(np.linspace(0, 1, rows.num_rows)))
-    drifts = {name: signal(name, breached=False) for name in (*world.model.spec.feature_names, "score")}
-    write_report(world.model.spec, rows, rows, drifts, tmp_path / "ours.html")
-    monkeypatch.setattr(report, "_preset", lambda: DataDriftPreset)
-    write_report(world.model.spec, rows, rows, drifts, tmp_path / "official.html")
+    found = [verdict(name, drifted=False) for name in (*world.model.spec.feature_names, "score")]
+    write_report(world.model.spec, rows, rows, found, tmp_path / "ours.html", title="", ruling="")
+    monkeypatch.setattr(evidently_report, "_preset", lambda: DataDriftPreset)
+    write_report(world.model.spec, rows, rows, found, tmp_path / "official.html", title="", ruling="")
     ours, official = (
         re.sub(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", "", (tmp_path / f"{name}.html").read_text())
         for name in ("ours", "official")
@@ -98,5 +103,5 @@ def test_the_page_is_the_official_presets(world: World, tmp_path: Path, monkeypa
     assert ours == official
 
 
-def signal(name: str, breached: bool) -> Signal:
-    return Signal(name=f"drift.{name}", value=0.4321, threshold=0.2, breached=breached, rows=900)
+def verdict(column: str, drifted: bool) -> Verdict:
+    return Verdict(column=column, method=JENSEN_SHANNON, score=0.4321, threshold=0.1, drifted=drifted)

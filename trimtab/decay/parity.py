@@ -38,6 +38,14 @@ FEW_VALUES = 5
 SIGNIFICANCE, EFFECT = 0.05, 0.1
 DRIFT_SHARE = 0.5
 LEAST_DEVIATION = 0.001
+METHODS = {
+    KS: SIGNIFICANCE,
+    CHI_SQUARE: SIGNIFICANCE,
+    Z_TEST: SIGNIFICANCE,
+    WASSERSTEIN: EFFECT,
+    JENSEN_SHANNON: EFFECT,
+}
+"""Evidently's names of its methods, each with its threshold."""
 
 Values = tuple[np.ndarray, np.ndarray]
 Exact = Callable[[str], "Values | None"]
