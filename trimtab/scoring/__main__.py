@@ -36,10 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         1 if the artifact cannot be loaded or the address is taken (said on stderr), else 0 after SIGTERM or SIGINT.
     """
     options = _parse(arguments)
+    from trimtab.scoring.large_batches import serve_large_batches
     from trimtab.scoring.model import Artifact, ArtifactError
 
     try:
-        artifact = Artifact.load(options.artifact, options.expected_digest)
+        artifact = serve_large_batches(Artifact.load(options.artifact, options.expected_digest))
         listener = listen(options.host, options.port)
     except (ArtifactError, OSError) as error:
         sys.stderr.write(f"the scorer does not start: {error}\n")

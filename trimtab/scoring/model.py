@@ -192,6 +192,10 @@ class Artifact:
             return np.empty(0, dtype=np.float64)
         return self._scorer(matrix)
 
+    def scored_by(self, scorer: Scorer) -> Artifact:
+        """The same artifact, scored by another form of its model; whoever asks for that has proved it."""
+        return Artifact(self.manifest, self.digest, self.folder, scorer)
+
     def golden(self) -> Golden:
         """The golden rows and the scores that training computed for them."""
         return _decode(self.folder / GOLDEN, Golden)

@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 
 from trimtab.errors import ParityError, TrainingError
 from trimtab.release.environment import export_lock, lock_digest
+from trimtab.scoring.forest import UnknownFormError, read_forest
+from trimtab.scoring.large_batches import split_rows
 from trimtab.scoring.model import (
     GOLDEN,
     MANIFEST,
@@ -32,6 +34,7 @@ from trimtab.scoring.model import (
     estimator_scorer,
     load_scorer,
 )
+from trimtab.scoring.quickscorer import QuickScorer
 from trimtab.spec import ModelSpec
 from trimtab.training.onnx_trees import compile_trees
 from trimtab.training.parity import check_parity, edge_rows
@@ -114,6 +117,7 @@ def _write_model(
             manifest = _manifest(spec, features, "onnx")
             (folder / manifest.model_file).write_bytes(compile_trees(estimator))
             _prove(spec, manifest, rows, expected, folder)
+            _prove_large_batches(spec, manifest, estimator, rows, expected, folder)
         except (ParityError, ArtifactError) as error:
             (folder / manifest.model_file).unlink(missing_ok=True)
             reason = f"onnx: {error}"
@@ -139,6 +143,27 @@ def _prove(spec: ModelSpec, manifest: Manifest, rows: np.ndarray, expected: np.n
     scorer = load_scorer(folder / manifest.model_file, manifest)
     threshold = spec.serving.decision_threshold if spec.target.kind == "binary" else None
     check_parity(expected, scorer(rows), threshold)
+
+
+def _prove_large_batches(
+    spec: ModelSpec, manifest: Manifest, estimator: Any, rows: np.ndarray, expected: np.ndarray, folder: Path
+) -> None:
+    """Prove the form in which a scorer serves large batches of trees too, at the trees' own splits as well."""
+    model = (folder / manifest.model_file).read_bytes()
+    try:
+        large = QuickScorer(read_forest(model))
+    except UnknownFormError:
+        return  # then no scorer has it either
+    threshold = spec.serving.decision_threshold if spec.target.kind == "binary" else None
+    check_parity(expected, large(rows), threshold)
+    at_splits = split_rows(large, len(manifest.features))
+    at_splits = at_splits[~np.isinf(at_splits).any(axis=1)]  # which no request may hold, nor scikit-learn takes
+    for position, feature in enumerate(manifest.features):
+        if feature.type in ("category", "boolean"):
+            at_splits[:, position] = rows[np.arange(len(at_splits)) % len(rows), position]
+        elif not feature.nullable:
+            at_splits[np.isnan(at_splits[:, position]), position] = 0.0
+    check_parity(_scores(spec, estimator, at_splits), large(at_splits), threshold)
 
 
 def _dump(estimator: Any, path: Path) -> None:
