@@ -17,6 +17,7 @@ from benchmarks.peers.ours import record_batch
 from benchmarks.peers.processes import Server, free_port
 from benchmarks.peers.subject import Subject
 from trimtab.predictions.log import PredictionLog
+from trimtab.scoring.large_batches import serve_large_batches
 from trimtab.scoring.model import Artifact
 
 _START_TIMEOUT_S = 30
@@ -59,7 +60,7 @@ SITUATIONS = (
 
 def measure(subject: Subject, artifact: Path, form: Form, scratch: Path, seconds: float) -> dict[str, Limit]:
     """The limits by the situation's name; the log's on the same disk as the gateway's."""
-    loaded = Artifact.load(artifact)
+    loaded = serve_large_batches(Artifact.load(artifact))
     found = {}
     with _Echo(scratch) as authority:
         for situation in SITUATIONS:
