@@ -1,7 +1,9 @@
 """How fast a day of predictions reaches Arrow and DuckDB, against one plain Parquet file of the same rows.
 
-Two days of predictions (20 features of random floats) in three logs: all sealed, all still in the spool in batches of
-64 as micro-batches leave them, and half of each. The window is the day in the middle. Of it, three columns and all
+Two days of predictions (20 features of random floats) in four logs: all sealed; all in a spool that was never sealed, in
+batches of 64 as micro-batches leave them; half of each; and as a gateway leaves them that seals as its spool grows
+(serving/sealing.py), at its worst: the log ends where the window ends, and the newest 65,536 predictions of the window
+are in the spool, just before they are sealed. The window is the day in the middle. Of it, three columns and all
 columns go to Arrow as a stream (each batch is counted and dropped), and into an aggregate of DuckDB. Beside them, in
 the same run, pyarrow and DuckDB read that day from one plain Parquet file, uncompressed, in row groups of 131,072, that
 holds nothing else. Best of ``--repeats``; the spool's rows are read anew each time, its registration in DuckDB is part
@@ -25,6 +27,7 @@ import pyarrow.parquet as pq
 from benchmarks.figures import Figures, Table
 from benchmarks.lookup import FEATURES, SEGMENT_ROWS, START, make_rows
 from trimtab.predictions import PredictionLog, open_scan, register
+from trimtab.serving.sealing import SEAL_ROWS
 
 BATCH_ROWS = 64
 WINDOW = (START + timedelta(hours=12), START + timedelta(hours=36))
@@ -58,6 +61,7 @@ def run(arguments: list[str]) -> Figures:
             "segments": _log(folder / "segments", batches, options.segments, rows, options.repeats),
             "spool": _log(folder / "spool", batches, 0, rows, options.repeats),
             "half and half": _log(folder / "half", batches, options.segments // 2, rows, options.repeats),
+            "as a gateway seals": _scans(_grown(folder / "grown", batches), rows, options.repeats),
         }
     return _figures(seconds, rows)
 
@@ -91,6 +95,25 @@ def _log(folder: Path, batches: list[pa.RecordBatch], sealed: int, rows: int, re
         else:
             for start in range(0, len(batch), BATCH_ROWS):
                 log.append(batch.slice(start, BATCH_ROWS))
+    return _scans(log, rows, repeats)
+
+
+def _grown(folder: Path, batches: list[pa.RecordBatch]) -> PredictionLog:
+    """A log that was sealed as it grew, but for the newest rows of the window, after which there are none."""
+    print(f"writing {folder.name}", file=sys.stderr)
+    table = pa.Table.from_batches(batches)
+    end = pa.scalar(WINDOW[1], table.schema.field("event_time").type)
+    (kept,) = table.filter(pa.compute.less(table["event_time"], end)).combine_chunks().to_batches()
+    log = PredictionLog(folder)
+    for start in range(0, len(kept), BATCH_ROWS):
+        log.append(kept.slice(start, BATCH_ROWS))
+        done = start + BATCH_ROWS
+        if done % SEAL_ROWS == 0 and len(kept) - done >= SEAL_ROWS:
+            log.seal(SEAL_ROWS)
+    return log
+
+
+def _scans(log: PredictionLog, rows: int, repeats: int) -> dict[str, float]:
     found = {}
     for what, columns in COLUMNS.items():
 

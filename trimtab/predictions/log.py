@@ -151,8 +151,13 @@ class PredictionLog:
         chunks = [chunk.cast(ID) for part in parts for chunk in part.chunks]
         return pc.is_in(ids, value_set=pa.concat_arrays(chunks) if chunks else pa.array([], ID))
 
-    def seal(self) -> list[SealedSpan]:
+    def seal(self, min_rows: int = 1) -> list[SealedSpan]:
         """Move what is in the spool into segments, while appends and reads go on. May be cut short and repeated.
+
+        Parameters
+        ----------
+        min_rows
+            What is left with fewer rows stays in the spool.
 
         Returns
         -------
@@ -168,7 +173,7 @@ class PredictionLog:
         if not self._spool.exists:
             return []
         with self.alone():
-            seal_spool(self._spool, self.folder, SEGMENT_ROWS, self.missing)
+            seal_spool(self._spool, self.folder, SEGMENT_ROWS, self.missing, min_rows)
             RequestIndexes(self.folder).catch_up(self._spool.spans())
         return self._spool.spans(unacknowledged_only=True)
 

@@ -27,8 +27,10 @@ Missing = Callable[[Sequence[bytes]], list[bytes]]
 """Those of the ids that are not on record."""
 
 
-def seal_spool(spool: Spool, folder: Path, max_rows: int, missing: Missing) -> None:
+def seal_spool(spool: Spool, folder: Path, max_rows: int, missing: Missing, min_rows: int = 1) -> None:
     """Move what is in the spool now into segments of about so many rows. The caller holds the lock (:func:`alone`).
+
+    What is left with fewer than ``min_rows`` stays in the spool.
 
     Raises
     ------
@@ -39,8 +41,10 @@ def seal_spool(spool: Spool, folder: Path, max_rows: int, missing: Missing) -> N
     _remove_leftovers(spool, missing)
     # What comes in meanwhile is left to the next call: to chase it could take for ever.
     last = spool.last_sequence()
-    while (taken := spool.unsealed(last, max_rows))[1]:
-        sequences, batches = taken
+    while True:
+        sequences, batches = spool.unsealed(last, max_rows)
+        if not batches or sum(batch.num_rows for batch in batches) < min_rows:
+            return
         parts = tables_of(batches)
         schema = merge_schemas([part.schema for part in parts])
         rows = pa.concat_tables([conform(part, schema) for part in parts])
@@ -58,14 +62,12 @@ def alone(folder: Path) -> Iterator[None]:
     PredictionLogError
         In place of what the disk or Arrow raise in the block.
     """
-    with (folder / "seal.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
+    try:
+        with (folder / "seal.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-        except (pa.ArrowException, OSError) as error:
-            raise PredictionLogError(
-                f"{folder} cannot be sealed or pruned: {error}; no row is lost, repeat it"
-            ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise PredictionLogError(f"{folder} cannot be sealed or pruned: {error}; no row is lost, repeat it") from error
 
 
 def tables_of(batches: Sequence[pa.RecordBatch]) -> list[pa.Table]:

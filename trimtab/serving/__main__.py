@@ -18,6 +18,7 @@ from trimtab.predictions.arrow import leave_out_pandas
 from trimtab.serving import logs
 from trimtab.serving.access import Access, refuse_to_be_open
 from trimtab.serving.gateway import Gateway
+from trimtab.serving.sealing import Sealing
 from trimtab.serving.tls import tls_context
 from trimtab.settings import Settings
 from trimtab.wire.http import Limits, Server, listen, stop_signal
@@ -61,7 +62,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     gateway.start()
     server = Server(gateway, Limits(body_bytes=settings.max_body_bytes, connections=_connections()))
     gateway.watch(server)
+    sealing = Sealing(settings, gateway.models)
     await server.start(listener, tls)
+    sealing.start()
     host, port = listener.getsockname()[:2]
     _logger.info("listening on %s port %d, %s; models: %s", host, port, "TLS" if tls else "plain", gateway.models())
     signal = await stop_signal()
@@ -69,6 +72,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     gateway.drain()
     server.draining = True
     # Whoever shares out the traffic learns that this gateway is not ready before it takes no more.
+    await sealing.stop()
     await asyncio.sleep(settings.drain_delay_s)
     await server.stop(_DRAIN_S)
     await gateway.stop()
