@@ -1,7 +1,7 @@
 """How fast a day of predictions reaches Arrow and DuckDB, against one plain Parquet file of the same rows.
 
-Two days of predictions (20 features of random floats) in four logs: all sealed; all in a spool that was never sealed, in
-batches of 64 as micro-batches leave them; half of each; and as a gateway leaves them that seals as its spool grows
+Two days of predictions (20 features of random floats) in four logs: all sealed; all in a spool that was never sealed,
+in batches of 64 as micro-batches leave them; half of each; and as a gateway leaves them that seals as its spool grows
 (serving/sealing.py), at its worst: the log ends where the window ends, and the newest 65,536 predictions of the window
 are in the spool, just before they are sealed. The window is the day in the middle. Of it, three columns and all
 columns go to Arrow as a stream (each batch is counted and dropped), and into an aggregate of DuckDB. Beside them, in
