@@ -17,6 +17,7 @@ from trimtab.errors import TrimtabError
 from trimtab.predictions.arrow import leave_out_pandas
 from trimtab.serving import logs
 from trimtab.serving.access import Access, refuse_to_be_open
+from trimtab.serving.files import only_gateway_of
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.sealing import Sealing
 from trimtab.serving.tls import tls_context
@@ -47,9 +48,10 @@ def main() -> int:
     logs.configure(settings)
     try:
         refuse_to_be_open(Access(settings), settings, arguments.host)
-        listener = listen(arguments.host, arguments.port)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, listener))
+        with only_gateway_of(settings.home):
+            listener = listen(arguments.host, arguments.port)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, listener))
     except (TrimtabError, OSError) as error:
         _logger.error("the gateway does not start: %s", error)
         return 1

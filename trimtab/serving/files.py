@@ -1,10 +1,16 @@
-"""How the gateway's small files are replaced: as a whole, durably, so that a reader or a crash sees old or new."""
+"""How the gateway's small files are replaced: as a whole, durably, so that a reader or a crash sees old or new; and
+that one gateway alone replaces those of a home."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from trimtab.errors import ServiceUnavailableError
 
 
 def replace_file(file: Path, content: bytes, mode: int = 0o666) -> None:
@@ -50,3 +56,31 @@ def give_to_owner(handle: int, folder: Path) -> None:
     if os.geteuid() == 0:
         owner = folder.stat()
         os.fchown(handle, owner.st_uid, owner.st_gid)
+
+
+@contextmanager
+def only_gateway_of(home: Path) -> Iterator[None]:
+    """Hold a home for this gateway; whatever ends the process gives it back.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If another gateway holds it: each would overwrite the routes that the other was given.
+    OSError
+        If the lock's file cannot be made.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "gateway.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ServiceUnavailableError(
+                f"a gateway (process {lock.read().strip() or 'unknown'}) serves from {home} already; stop it first, or "
+                "give this one another TRIMTAB_HOME"
+            ) from error
+        give_to_owner(lock.fileno(), home)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
