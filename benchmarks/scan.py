@@ -109,7 +109,7 @@ def _grown(folder: Path, batches: list[pa.RecordBatch]) -> PredictionLog:
         log.append(kept.slice(start, BATCH_ROWS))
         done = start + BATCH_ROWS
         if done % SEAL_ROWS == 0 and len(kept) - done >= SEAL_ROWS:
-            log.seal(SEAL_ROWS)
+            log.seal_oldest(SEAL_ROWS)
     return log
 
 

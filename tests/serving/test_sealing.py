@@ -14,6 +14,7 @@ from tests.prediction_rows import LATER, T0, make_rows
 from trimtab.predictions import PredictionLog
 from trimtab.predictions import sealer as sealer_process
 from trimtab.predictions.backlog import BacklogReader
+from trimtab.serving import sealing as sealing_module
 from trimtab.serving.sealing import Sealing
 from trimtab.settings import Settings
 
@@ -33,9 +34,10 @@ async def until(holds) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_the_spool_stays_small_while_appends_go_on(tmp_path: Path) -> None:
+def test_the_spool_stays_small_while_appends_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row is there once, in segments but for the last few, and all are still to be acknowledged in the ledger."""
     sealing, log = sealing_of(tmp_path)
+    monkeypatch.setattr(sealing_module, "_REST", 0)
     done = threading.Event()
     appended = []
 
@@ -51,7 +53,7 @@ def test_the_spool_stays_small_while_appends_go_on(tmp_path: Path) -> None:
         writer = threading.Thread(target=append)
         writer.start()
         try:
-            await until(lambda: len(log.spans()) >= 3)
+            await until(lambda: len(log.spans()) >= 2)
             # Another sealer at the same time, as `watch` is one, takes nothing twice.
             named = await asyncio.to_thread(log.seal)
         finally:
@@ -71,10 +73,14 @@ def test_a_few_rows_are_left_where_they_are(tmp_path: Path) -> None:
     """No segment is made that is not worth it; of more rows the remainder stays in the spool."""
     _, log = sealing_of(tmp_path)
     log.append(make_rows(ROWS - 1))
-    assert log.seal(ROWS) == []
-    log.append(make_rows(1))
-    assert [span.rows for span in log.seal(ROWS)] == [ROWS]
-    assert BacklogReader(log.folder).read().rows == 0
+    assert not log.seal_oldest(ROWS)
+    assert log.spans() == []
+    for _ in range(5):
+        log.append(make_rows(1))
+    assert log.seal_oldest(ROWS)
+    assert not log.seal_oldest(ROWS)
+    assert [span.rows for span in log.spans()] == [ROWS]
+    assert BacklogReader(log.folder).read().rows == 4
     log.close()
 
 
@@ -105,7 +111,7 @@ def test_a_log_that_cannot_be_sealed_is_named_and_tried_again(
     log.append(make_rows(ROWS))
     obstacle = log.folder / "seal.lock"
     obstacle.mkdir()
-    assert sealer_process.main([str(log.folder)]) == 1
+    assert sealer_process.main([str(log.folder), str(ROWS)]) == 1
     assert "cannot be sealed" in capsys.readouterr().err
 
     async def main() -> None:

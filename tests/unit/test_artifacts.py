@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from trimtab.errors import ParityError, TrainingError
 from trimtab.models import load_model
 from trimtab.scoring.model import Artifact, ArtifactError, Encoder, artifact_digest
+from trimtab.scoring.quickscorer import QuickScorer
 from trimtab.spec import ModelSpec
 from trimtab.training.artifacts import build_artifact, feature_manifest
 from trimtab.training.onnx_trees import compile_trees
@@ -215,3 +216,18 @@ def test_encoding_refuses_what_is_no_column_of_the_model() -> None:
         with pytest.raises(ArtifactError, match=says):
             encoder(columns)
     assert pa.types.is_string(TABLE.schema.field("region").type)
+
+
+def test_trees_whose_bitmaps_score_otherwise_are_not_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form that serves large batches passes the same gate; the estimator is kept then, and the reason said."""
+    sound = QuickScorer.__call__
+
+    def score(self: QuickScorer, matrix: np.ndarray) -> np.ndarray:
+        scores = sound(self, matrix)
+        scores[0] += 1e-5
+        return scores
+
+    monkeypatch.setattr(QuickScorer, "__call__", score)
+    built = build_artifact(SPEC, boosting(), TABLE, tmp_path)
+    assert built.format == "skops"
+    assert built.reason.startswith("onnx: 1 of ")

@@ -27,7 +27,7 @@ from trimtab.predictions.schema import (
     merge_schemas,
     microseconds,
 )
-from trimtab.predictions.sealing import alone, seal_spool, tables_of
+from trimtab.predictions.sealing import alone, seal_oldest, seal_spool, tables_of
 from trimtab.predictions.segments import (
     SealedSpan,
     read_ids,
@@ -151,13 +151,8 @@ class PredictionLog:
         chunks = [chunk.cast(ID) for part in parts for chunk in part.chunks]
         return pc.is_in(ids, value_set=pa.concat_arrays(chunks) if chunks else pa.array([], ID))
 
-    def seal(self, min_rows: int = 1) -> list[SealedSpan]:
+    def seal(self) -> list[SealedSpan]:
         """Move what is in the spool into segments, while appends and reads go on. May be cut short and repeated.
-
-        Parameters
-        ----------
-        min_rows
-            What is left with fewer rows stays in the spool.
 
         Returns
         -------
@@ -173,9 +168,29 @@ class PredictionLog:
         if not self._spool.exists:
             return []
         with self.alone():
-            seal_spool(self._spool, self.folder, SEGMENT_ROWS, self.missing, min_rows)
+            seal_spool(self._spool, self.folder, SEGMENT_ROWS, self.missing)
             RequestIndexes(self.folder).catch_up(self._spool.spans())
         return self._spool.spans(unacknowledged_only=True)
+
+    def seal_oldest(self, rows: int) -> bool:
+        """Move the oldest rows of the spool, about so many, into one segment; as :meth:`seal`, which names it later.
+
+        Returns
+        -------
+        bool
+            False, and nothing was done, if there are fewer.
+
+        Raises
+        ------
+        PredictionLogError
+            If the disk refuses; all rows stay readable.
+        """
+        if not self._spool.exists:
+            return False
+        with self.alone():
+            done = seal_oldest(self._spool, self.folder, rows, self.missing)
+            RequestIndexes(self.folder).catch_up(self._spool.spans())
+        return done
 
     def acknowledge(self, spans: Iterable[SealedSpan]) -> None:
         """Note that these segments are in the ledger: :meth:`seal` names them no more."""

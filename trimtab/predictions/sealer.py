@@ -1,4 +1,4 @@
-"""``python -m trimtab.predictions.sealer FOLDER``: seal one log, but for what is less than a worthwhile segment.
+"""``python -m trimtab.predictions.sealer FOLDER ROWS``: seal the oldest so many rows of a log, if there are so many.
 
 The gateway starts it (serving/sealing.py): a process of its own takes no time of the event loop that answers. It may be
 killed at any moment and started beside another sealer: the lock, and what the spool says, decide (sealing.py).
@@ -24,14 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m trimtab.predictions.sealer", description=__doc__)
     parser.add_argument("folder", type=Path, help="of the model's log")
-    parser.add_argument("--min-rows", type=int, default=1, help="the fewest rows of a segment (default: %(default)s)")
+    parser.add_argument("rows", type=int, help="of the segment; a log with fewer is left as it is")
     asked = parser.parse_args(arguments)
     leave_out_pandas()
     from trimtab.predictions.log import PredictionLog
 
     log = PredictionLog(asked.folder)
     try:
-        log.seal(asked.min_rows)
+        log.seal_oldest(asked.rows)
     except PredictionLogError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -27,30 +27,44 @@ Missing = Callable[[Sequence[bytes]], list[bytes]]
 """Those of the ids that are not on record."""
 
 
-def seal_spool(spool: Spool, folder: Path, max_rows: int, missing: Missing, min_rows: int = 1) -> None:
+def seal_spool(spool: Spool, folder: Path, max_rows: int, missing: Missing) -> None:
     """Move what is in the spool now into segments of about so many rows. The caller holds the lock (:func:`alone`).
-
-    What is left with fewer than ``min_rows`` stays in the spool.
 
     Raises
     ------
     PredictionLogError
         If a home refuses, or holds predictions that the spool does not know.
     """
-    spool.drop_sealed()
-    _remove_leftovers(spool, missing)
+    _prepare(spool, missing)
     # What comes in meanwhile is left to the next call: to chase it could take for ever.
     last = spool.last_sequence()
-    while True:
-        sequences, batches = spool.unsealed(last, max_rows)
-        if not batches or sum(batch.num_rows for batch in batches) < min_rows:
-            return
-        parts = tables_of(batches)
-        schema = merge_schemas([part.schema for part in parts])
-        rows = pa.concat_tables([conform(part, schema) for part in parts])
-        written = write_segment(spool.home, folder / "segment.part", rows, spool.intend)
-        spool.commit_segment(sequences.start, sequences.stop - 1, *written)
-        spool.drop_sealed()
+    while _seal_next(spool, folder, last, 1, max_rows):
+        pass
+
+
+def seal_oldest(spool: Spool, folder: Path, rows: int, missing: Missing) -> bool:
+    """Move the oldest rows, about so many, into one segment; False if there are fewer. As :func:`seal_spool` else."""
+    _prepare(spool, missing)
+    return _seal_next(spool, folder, spool.last_sequence(), rows, rows)
+
+
+def _prepare(spool: Spool, missing: Missing) -> None:
+    spool.drop_sealed()
+    _remove_leftovers(spool, missing)
+
+
+def _seal_next(spool: Spool, folder: Path, last: int, min_rows: int, max_rows: int) -> bool:
+    """Make one segment of the oldest batches up to that sequence; False if they have fewer rows than the fewest."""
+    sequences, batches = spool.unsealed(last, max_rows)
+    if sum(batch.num_rows for batch in batches) < min_rows:
+        return False
+    parts = tables_of(batches)
+    schema = merge_schemas([part.schema for part in parts])
+    rows = pa.concat_tables([conform(part, schema) for part in parts])
+    written = write_segment(spool.home, folder / "segment.part", rows, spool.intend)
+    spool.commit_segment(sequences.start, sequences.stop - 1, *written)
+    spool.drop_sealed()
+    return True
 
 
 @contextmanager

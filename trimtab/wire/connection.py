@@ -20,6 +20,7 @@ _FRAMING = 16
 """Bytes that a message may take for each of its body: a chunk of one byte takes six."""
 _PER_HEADER_BYTES = 32
 """What a header costs beside its text, as HTTP/2 counts it (RFC 9113, 6.5.2)."""
+_HEEDED = frozenset((b"upgrade", b"expect", b"content-length"))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -129,11 +130,16 @@ class Connection(asyncio.Protocol):
         self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_header(len(name) + len(value) + _PER_HEADER_BYTES)
+        # Not by `_count_header` unless it is too much: this is called for each header of each request.
+        self._header_bytes += len(name) + len(value) + _PER_HEADER_BYTES
+        if self._header_bytes > self._server.limits.header_bytes:
+            self._count_header(0)
         if not self._heading:
             return  # a trailer: what it says must not count as a header that nobody checked (RFC 9110, 6.5.1)
         name = name.lower()
         self._headers.append((name, value))
+        if name not in _HEEDED:
+            return
         if name == b"upgrade":
             self._upgrades = True
         elif name == b"expect" and value.lower() == b"100-continue":
