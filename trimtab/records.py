@@ -254,7 +254,10 @@ class Action(StrEnum):
 
 
 class Signal(Value):
-    """One thing that was measured on a window, beside its threshold."""
+    """One thing that was measured on a window, beside its threshold.
+
+    ``held``: it would not be breached by this window alone; it was before, and is not back by the policy's margin.
+    """
 
     name: str
     value: float
@@ -264,6 +267,7 @@ class Signal(Value):
     breached: bool
     rows: int
     detail: str = ""
+    held: bool = False
 
 
 class Ruling(Record):
@@ -298,6 +302,41 @@ class Retraining(Record):
     def parents(self) -> tuple[str, ...]:
         own = (self.cause_id, self.decision_id)
         return (*own, self.release_id) if self.release_id else own
+
+
+class BreakerClosed(Record):
+    """A person's word that retraining may go on after several retrainings in a row were in vain.
+
+    ``retraining_id`` is the last of those; ``as_of`` is the moment in event time from which on it counts.
+    """
+
+    kind: ClassVar[str] = "breaker-closed"
+    retraining_id: str
+    reason: str
+    closed_by: str
+    closed_at: AwareDatetime
+    as_of: AwareDatetime
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.retraining_id,)
+
+
+class StateChange(Record):
+    """A change of a model's state that people were told of: the Prefect server has taken the event.
+
+    ``families`` are the kinds of signals that were breached, such as ``drift`` or ``performance``.
+    """
+
+    kind: ClassVar[str] = "state-change"
+    ruling_id: str
+    action_before: Action
+    action: Action
+    families_before: tuple[str, ...]
+    families: tuple[str, ...]
+    event_id: str
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.ruling_id,)
 
 
 class Segment(Record):
@@ -389,6 +428,8 @@ RECORDS: dict[str, type[Record]] = {
         Release,
         Ruling,
         Retraining,
+        BreakerClosed,
+        StateChange,
         Segment,
         Hold,
         HoldReleased,

@@ -117,6 +117,17 @@ class Gates(_Part):
     minimum_slice_rows: int = Field(default=200, ge=1)
 
 
+class ExpectedLoss(_Part):
+    """When performance that is only expected to be lost, before outcomes are known, retrains.
+
+    ``persistence`` = (k, m): in k of the last m windows, more than for a loss that is seen since the estimate may err.
+    """
+
+    persistence: tuple[int, int] = (2, 3)
+
+    _check_persistence = field_validator("persistence")(lambda value: _k_of_m(value))
+
+
 class DecayPolicy(_Part):
     """When to act (trimtab/decay/policy.py). Every number is a threshold that rulings quote.
 
@@ -126,6 +137,10 @@ class DecayPolicy(_Part):
     ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
     values may rise above the training reference before the window counts as broken. ``probation``: for how long a new
     release is held against its predecessor; it is rolled back when it does worse by more than ``rollback_drop``.
+    ``hysteresis``: what was breached stays so until it is back by this share of the way from its threshold to where it
+    is calm. ``expected``: when an estimated loss retrains. ``cooldown`` after a retraining or a rollback; at most
+    ``budget`` retrainings in any ``budget_period``; ``breaker`` retrainings in a row in vain, and none starts until a
+    person closes the breaker.
     """
 
     metric: str = ""
@@ -146,13 +161,22 @@ class DecayPolicy(_Part):
     rollback_drop: float = Field(default=0.0, ge=0)
     probation: Span = timedelta(days=30)
     minimum_selection_ratio: float | None = Field(default=None, gt=0, le=1)
+    hysteresis: float = Field(default=0.1, ge=0, lt=1)
+    expected: ExpectedLoss = ExpectedLoss()
 
-    @model_validator(mode="after")
-    def _k_of_m(self) -> Self:
-        k, m = self.persistence
-        if not 1 <= k <= m:
-            raise ValueError(f"persistence is {self.persistence}; it must be (k, m) with 1 <= k <= m")
-        return self
+    _check_persistence = field_validator("persistence")(lambda value: _k_of_m(value))
+
+
+class Alert(_Part):
+    """Who is told when a model's state changes: a Prefect notification block, as ``<block type>/<block name>``.
+
+    They are told when an action of ``on`` comes, when what calls for it becomes other, and when it is over.
+    """
+
+    block: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
+    on: tuple[Literal["BLOCK", "ROLLBACK", "RETRAIN", "ALERT"], ...] = Field(
+        default=("BLOCK", "ROLLBACK", "RETRAIN", "ALERT"), min_length=1
+    )
 
 
 class Schedule(_Part):
@@ -222,8 +246,9 @@ class ModelSpec(_Part):
     policy: DecayPolicy = DecayPolicy()
     schedule: Schedule = Schedule()
     serving: Serving = Serving()
+    alerts: tuple[Alert, ...] = ()
 
-    @field_validator("features", "trainers", mode="before")
+    @field_validator("features", "trainers", "alerts", mode="before")
     @classmethod
     def _is_several(cls, value: Any) -> Any:
         # Pydantic would go through the fields of a lone part, as if they were the parts.
@@ -238,6 +263,7 @@ class ModelSpec(_Part):
         names = [feature.name for feature in self.features]
         _unique("features", names)
         _unique("trainers", [trainer.name for trainer in self.trainers])
+        _unique("alerts", [alert.block for alert in self.alerts])
         if taken := sorted(RESERVED_COLUMNS.intersection(names)):
             raise ValueError(f"features are named {taken}; these names belong to the prediction log: choose others")
         if self.target.name in names:
@@ -306,6 +332,13 @@ METRICS: dict[str, tuple[str, ...]] = {
 def _function_name(value: str) -> str:
     if not _FUNCTION.match(value):
         raise ValueError("must be 'module:function', looked up in the model's folder, such as 'data:load'")
+    return value
+
+
+def _k_of_m(value: tuple[int, int]) -> tuple[int, int]:
+    k, m = value
+    if not 1 <= k <= m:
+        raise ValueError(f"persistence is {value}; it must be (k, m) with 1 <= k <= m")
     return value
 
 

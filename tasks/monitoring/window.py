@@ -11,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import AwareDatetime
 
+from trimtab.decay.on_record import read_history as history_on_record
 from trimtab.decay.policy import History, ruling_id
 from trimtab.decay.profile import SCORE
 from trimtab.errors import LedgerError, TrimtabError
@@ -24,8 +25,6 @@ from trimtab.records import (
     Evaluation,
     Record,
     Release,
-    Retraining,
-    Ruling,
     Segment,
     Value,
     Version,
@@ -126,9 +125,8 @@ def read_incoming(window: Window) -> pa.Table:
 
 
 def read_history(model: str) -> History:
-    """Past rulings and retrainings, oldest first."""
-    ledger = Ledger(Settings.from_env().ledger)
-    return History(rulings=tuple(ledger.records(Ruling, model)), retrainings=tuple(ledger.records(Retraining, model)))
+    """What is on record of a model that the policy reads."""
+    return history_on_record(Ledger(Settings.from_env().ledger), model)
 
 
 def _log(model: str) -> PredictionLog:

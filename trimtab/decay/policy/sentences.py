@@ -1,0 +1,194 @@
+"""The reason of a ruling, in one sentence that a person understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from trimtab.decay.signals.names import (
+    ANOMALIES,
+    BREAKER,
+    CALIBRATION,
+    DRIFT,
+    DRIFTED_SHARE,
+    ESTIMATED,
+    FAULT,
+    GROUP,
+    MISSING_OUTCOMES,
+    MULTIVARIATE,
+    NULL_RISE,
+    OUTCOMES,
+    PERFORMANCE,
+    PREDECESSOR,
+    ROWS,
+    SELECTION,
+    SLICE,
+    SLOW_DRIFT,
+    VALIDATION,
+)
+from trimtab.records import Signal
+
+_NAMED = 3
+"""Of many that are breached, so many are named."""
+
+
+def tell(prefix: str, breached: Sequence[Signal]) -> str:
+    """What the breached signals of a family say: the first in full, or the first few by name."""
+    said = _SENTENCES[prefix](breached) if prefix in _SENTENCES else _plainly(breached)
+    return said + (", and is not well back yet" if all(signal.held for signal in breached) else "")
+
+
+def calm(measured: Sequence[Signal]) -> str:
+    """What a window says on which nothing is to be done."""
+    said = [
+        f"{signal.name.removeprefix(PERFORMANCE)} is {_interval(signal)} ({signal.detail})"
+        for signal in measured
+        if signal.name.startswith(PERFORMANCE)
+    ]
+    if too_few := next((one for one in measured if one.name == OUTCOMES and one.breached), None):
+        said = [
+            f"performance cannot be judged: {too_few.value:,.0f} mature outcomes of the "
+            f"{too_few.threshold:,.0f} that are needed"
+        ]
+    said += [f"{signal.detail} drifted" for signal in measured if signal.name == DRIFTED_SHARE]
+    return "nothing to act on: " + ("; ".join(said) or "nothing could be measured")
+
+
+def _rows(found: Sequence[Signal]) -> str:
+    return f"too few rows to judge: {found[0].value:,.0f} of the {found[0].threshold:,.0f} that are needed"
+
+
+def _invalid(found: Sequence[Signal]) -> str:
+    return f"the incoming data is broken: {found[0].value:.0f} expectations failed ({found[0].detail})"
+
+
+def _emptied(found: Sequence[Signal]) -> str:
+    features = ", ".join(f"{one.name.removeprefix(NULL_RISE)} ({one.detail})" for one in found)
+    return f"the incoming data is broken: values of {features} went missing"
+
+
+def _faulty(found: Sequence[Signal]) -> str:
+    return "the incoming data is broken: " + _listed(found, FAULT)
+
+
+def _worse(found: Sequence[Signal]) -> str:
+    worse = found[0]
+    return (
+        f"does worse than its predecessor: {worse.name.removeprefix(PREDECESSOR)} differs by "
+        f"{_interval(worse)} on the same {worse.rows:,} rows"
+    )
+
+
+def _lost(found: Sequence[Signal]) -> str:
+    lost = found[0]
+    return (
+        f"performance is lost: {lost.name.removeprefix(PERFORMANCE)} is {_interval(lost)} on {lost.rows:,} "
+        f"mature outcomes, against {lost.detail} and a limit of {lost.threshold:.4g}"
+    )
+
+
+def _expected(found: Sequence[Signal]) -> str:
+    lost = found[0]
+    return (
+        f"performance is expected to be lost, before outcomes are known: {lost.name.removeprefix(ESTIMATED)} is "
+        f"estimated at {_interval(lost)} on {lost.rows:,} rows, beyond the limit of {lost.threshold:.4g}"
+        + (f" ({lost.detail})" if lost.detail else "")
+    )
+
+
+def _drifted_share(found: Sequence[Signal]) -> str:
+    return f"{found[0].detail} drifted, a share of {found[0].value:.0%}; {found[0].threshold:.0%} is the limit"
+
+
+def _drifted(found: Sequence[Signal]) -> str:
+    return "drift of " + _listed(found, DRIFT)
+
+
+def _slowly(found: Sequence[Signal]) -> str:
+    return "slow drift over several windows: " + _listed(found, SLOW_DRIFT)
+
+
+def _multivariate(found: Sequence[Signal]) -> str:
+    return "the features as a whole drifted: " + _listed(found, "")
+
+
+def _on_slices(found: Sequence[Signal]) -> str:
+    return "performance is lost on a slice: " + _listed(found, SLICE)
+
+
+def _uncalibrated(found: Sequence[Signal]) -> str:
+    return "the scores are no longer calibrated: " + _listed(found, "")
+
+
+def _selected(found: Sequence[Signal]) -> str:
+    seldom = found[0]
+    return (
+        f"a group is selected too seldom: {seldom.name} is {_interval(seldom)}, below "
+        f"{seldom.threshold:g} ({seldom.detail})"
+    )
+
+
+def _groups(found: Sequence[Signal]) -> str:
+    return "groups fare differently: " + _listed(found, GROUP)
+
+
+def _anomalous(found: Sequence[Signal]) -> str:
+    return (
+        f"{found[0].value:.2%} of {found[0].rows:,} rows lie outside the training distribution; "
+        f"{found[0].threshold:.2%} is the limit" + (f" ({found[0].detail})" if found[0].detail else "")
+    )
+
+
+def _missing(found: Sequence[Signal]) -> str:
+    return (
+        f"{found[0].value:.0%} of {found[0].rows:,} mature predictions have no outcome; "
+        f"{found[0].threshold:.0%} at most may lack one"
+    )
+
+
+def _breaker(found: Sequence[Signal]) -> str:
+    return (
+        f"the breaker is open: the last {found[0].value:.0f} retrainings all kept the champion or were rolled back, "
+        "and none starts until a person closes it (trimtab breaker close)"
+    )
+
+
+def _plainly(found: Sequence[Signal]) -> str:
+    return "out of its limits: " + _listed(found, "")
+
+
+def _listed(found: Sequence[Signal], prefix: str) -> str:
+    named = [
+        f"{one.name.removeprefix(prefix)} {_interval(one)}, limit {one.threshold:.4g}"
+        + (f" ({one.detail})" if one.detail else "")
+        for one in found[:_NAMED]
+    ]
+    more = len(found) - _NAMED
+    return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
+
+
+def _interval(signal: Signal) -> str:
+    if signal.low is None or signal.high is None:
+        return f"{signal.value:.4g}"
+    return f"{signal.value:.4g} ({signal.low:.4g} to {signal.high:.4g})"
+
+
+_SENTENCES: Mapping[str, Callable[[Sequence[Signal]], str]] = {
+    ROWS: _rows,
+    VALIDATION: _invalid,
+    NULL_RISE: _emptied,
+    FAULT: _faulty,
+    PREDECESSOR: _worse,
+    PERFORMANCE: _lost,
+    ESTIMATED: _expected,
+    DRIFTED_SHARE: _drifted_share,
+    DRIFT: _drifted,
+    SLOW_DRIFT: _slowly,
+    MULTIVARIATE: _multivariate,
+    SLICE: _on_slices,
+    CALIBRATION: _uncalibrated,
+    SELECTION: _selected,
+    GROUP: _groups,
+    ANOMALIES: _anomalous,
+    MISSING_OUTCOMES: _missing,
+    BREAKER: _breaker,
+}
