@@ -20,14 +20,13 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events import RunDeployment
-from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
+from deployments.automations import automations_of, find_blocks, match_automations
 from deployments.form import form
-from deployments.plan import MARK, Plan, PlannedAutomation, PlannedDeployment, plan
+from deployments.plan import MARK, Plan, PlannedDeployment, plan
 from trimtab.errors import ServiceUnavailableError, TrimtabError
 from trimtab.models import load_models
 from trimtab.settings import Settings
@@ -54,19 +53,20 @@ def apply(settings: Settings) -> Applied:
     Raises
     ------
     SpecError
-        If a spec is wrong; nothing is touched.
+        If a spec is wrong, or names a notification block that the server does not have; nothing is touched.
     ServiceUnavailableError
         If the server does not answer, within seconds.
     """
     wanted = plan(model.spec for model in load_models(settings.models_dir).values())
     # What Prefect's own models refuse is refused here, before anything is written.
     payloads = {planned.full_name: _payload(planned, settings.work_pool) for planned in wanted.deployments}
-    automations = {planned.name: _automation(planned, settings.work_pool) for planned in wanted.automations}
     done: dict[str, str] = {}
     with prefect_client(settings) as client:
+        blocks = find_blocks(client, wanted, settings.prefect_url)
+        automations_of(wanted, settings.work_pool, {name: UUID(int=0) for name in payloads}, blocks)
         done[f"work pool {settings.work_pool}"] = _match_work_pool(client, settings.work_pool)
         ids = _match_deployments(client, wanted, payloads, settings.work_pool, done)
-        _match_automations(client, wanted, automations, settings.work_pool, ids, done)
+        match_automations(client, automations_of(wanted, settings.work_pool, ids, blocks), settings.work_pool, done)
     return Applied(*(tuple(sorted(name for name, what in done.items() if what == each)) for each in Applied.__slots__))
 
 
@@ -205,67 +205,6 @@ def _stated(known: DeploymentResponse) -> dict[str, Any]:
         "concurrency_options": options and options.collision_strategy,
         "work_pool_name": known.work_pool_name,
     }
-
-
-def _match_automations(
-    client: SyncPrefectClient,
-    wanted: Plan,
-    automations: Mapping[str, AutomationCore],
-    work_pool: str,
-    ids: Mapping[str, UUID],
-    done: dict[str, str],
-) -> None:
-    own_tags = {MARK, work_pool}
-    ours = [
-        each for each in client.read_automations() if each.name.startswith(f"{MARK}: ") and own_tags <= set(each.tags)
-    ]
-    kept: set[UUID] = set()
-    for planned in wanted.automations:
-        run = RunDeployment(
-            source="selected", deployment_id=ids[planned.deployment], parameters=dict(planned.parameters)
-        )
-        core = automations[planned.name].model_copy(update={"actions": [run]})
-        known = next((each for each in ours if each.name == planned.name), None)
-        if known is None:
-            kept.add(client.create_automation(core))
-            done[planned.name] = "created"
-            continue
-        kept.add(known.id)
-        core = core.model_copy(update={"enabled": known.enabled})
-        done[planned.name] = "unchanged" if _said(known) == _said(core) else "updated"
-        if done[planned.name] == "updated":
-            # The client sends only what was set by name, the server asks for every field: all are set here.
-            client.update_automation(
-                known.id, AutomationCore.model_validate(core.model_dump(exclude={"owner_resource"}))
-            )
-    for stale in ours:
-        if stale.id not in kept:
-            client.delete_automation(stale.id)
-            done[stale.name if stale.name not in done else f"{stale.name} (a copy)"] = "removed"
-
-
-def _automation(planned: PlannedAutomation, work_pool: str) -> AutomationCore:
-    """The planned automation in Prefect's words, but for its action: the deployment has no id yet."""
-    return AutomationCore(
-        name=planned.name,
-        description=planned.description,
-        tags=sorted({*planned.tags, work_pool}),
-        trigger=EventTrigger(
-            expect={planned.event},
-            match={"prefect.resource.id": planned.resource},
-            for_each={"prefect.resource.id"},
-            threshold=1,
-            within=planned.within,
-        ),
-        actions=[],
-    )
-
-
-def _said(automation: Automation | AutomationCore) -> dict[str, Any]:
-    said = automation.model_dump(mode="json", exclude={"id", "owner_resource"})
-    said["tags"] = sorted(said["tags"])
-    said["trigger"].pop("id", None)
-    return said
 
 
 def main() -> int:

@@ -83,11 +83,37 @@ class PlannedAutomation:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedAlert:
+    """A message that a change of a model's state sends through a notification block.
+
+    Parameters
+    ----------
+    block : str
+        ``<block type>/<block name>``; a person makes it, apply only looks it up.
+    changes : tuple of str
+        Patterns of changes (``NONE>ALERT``), any of which sends it.
+    subject, body : str
+        Templates that Prefect fills in from the event.
+    """
+
+    name: str
+    description: str
+    tags: tuple[str, ...]
+    event: str
+    resource: str
+    block: str
+    changes: tuple[str, ...]
+    subject: str = "{{ event.payload.subject }}"
+    body: str = "{{ event.payload.body }}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that the Prefect server should hold of ours."""
 
     deployments: tuple[PlannedDeployment, ...]
     automations: tuple[PlannedAutomation, ...]
+    alerts: tuple[PlannedAlert, ...] = ()
 
 
 def plan(specs: Iterable[ModelSpec]) -> Plan:
@@ -96,6 +122,7 @@ def plan(specs: Iterable[ModelSpec]) -> Plan:
     return Plan(
         deployments=(*(each for spec in specs for each in _deployments(spec)), _dossier()),
         automations=tuple(each for spec in specs for each in _automations(spec)),
+        alerts=tuple(each for spec in specs for each in _alerts(spec)),
     )
 
 
@@ -151,4 +178,19 @@ def _automations(spec: ModelSpec) -> tuple[PlannedAutomation, ...]:
             # Rollback asks for a reason; a template that finds none would fail the action without a word.
             ("rollback", {"reason": "{{ event.payload.reason | default('a ruling asked for it') }}"}),
         )
+    )
+
+
+def _alerts(spec: ModelSpec) -> tuple[PlannedAlert, ...]:
+    return tuple(
+        PlannedAlert(
+            name=f"{MARK}: tell {alert.block} of {spec.name}",
+            description=f"Sends a message when {spec.name} comes to {', '.join(alert.on)}, or is over it.",
+            tags=(MARK, spec.name),
+            event="trimtab.state.changed",
+            resource=f"trimtab.model.{spec.name}",
+            block=alert.block,
+            changes=tuple(pattern for action in alert.on for pattern in (f"*>{action}", f"{action}>*")),
+        )
+        for alert in spec.alerts
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed
 
-from tasks.lineage import recorded
+from tasks.lineage import open_ledger, recorded
+from trimtab.decay.on_record import refusal
 from trimtab.errors import SpecError
 from trimtab.models import load_model
-from trimtab.records import Action, Cause, Ruling, content_id
+from trimtab.records import Action, Cause, Release, Ruling, content_id
 from trimtab.settings import Settings
 
 _EARLIEST_YEAR = 1970
@@ -63,6 +66,28 @@ def rollback_cause(model: str, as_of: datetime | None, reason: str, payload: dic
             as_of=stands_at,
         )
     )
+
+
+def refused(why: Cause) -> State[Any] | None:
+    """The end of a run that must not act; None if it may.
+
+    A ruling's run may where the policy still allows it. No run brings back into service what it released when it ran
+    before and what was taken out of service since.
+
+    Raises
+    ------
+    LedgerError
+        If the ledger does not answer.
+    """
+    ledger = open_ledger()
+    releases = ledger.records(Release, why.model)
+    ruling = recorded(Ruling, why.ruling_id) if why.ruling_id else None
+    hindrance = None
+    if releases and any(one.cause_id == why.id for one in releases) and releases[-1].cause_id != why.id:
+        hindrance = f"what {why.id} has released was followed by version {releases[-1].version} ({releases[-1].id})"
+    elif ruling is not None:
+        hindrance = refusal(load_model(Settings.from_env().models_dir, why.model).spec, ledger, ruling)
+    return Completed(name="Skipped", message=f"nothing was done: {hindrance}") if hindrance else None
 
 
 def moment(as_of: datetime | None) -> datetime:

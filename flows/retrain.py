@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
-from flows.causes import retrain_cause
+from flows.causes import refused, retrain_cause
 from tasks import lineage, rollout
 from tasks.data import take_snapshot
 from tasks.evaluation import evaluate, evaluation_id, show_decision
@@ -17,7 +18,7 @@ from tasks.progress import show_progress
 from tasks.registry import note_decision, promote, register
 from tasks.training import candidate_id, train
 from tasks.validation import validate_snapshot
-from trimtab.errors import ValidationFailedError
+from trimtab.errors import RolloutError, ValidationFailedError
 from trimtab.gates import decide
 from trimtab.models import load_model
 from trimtab.records import (
@@ -59,11 +60,13 @@ _PROGRESS = {
 )
 def retrain(
     model: str, as_of: datetime | None = None, reason: str = "", cause: dict[str, Any] | None = None
-) -> Retraining:
+) -> Retraining | State[Any]:
     """Retrain a model, and release what training gave if it passes every gate.
 
     May be killed between any two steps: run again for the same cause, it goes on from what is on record, and ends
-    with the same release. A cause whose retraining has ended is not retrained again.
+    with the same release. A cause whose retraining has ended is not retrained again, and a ruling's run does nothing
+    (it ends as Skipped, which says why) where another is in flight, in the cooldown, over budget, while the breaker is
+    open, or when what was ruled on no longer serves.
 
     Parameters
     ----------
@@ -87,9 +90,10 @@ def retrain(
     SourceError, ValidationFailedError, TrainingError, EvaluationError, ImageError, RolloutError
         From the step that failed; what served before still serves.
     """
-    why = _record(retrain_cause(model, as_of, reason, cause or {}))
-    if ended := lineage.recorded(Retraining, content_id("retraining", why.id)):
+    why = retrain_cause(model, as_of, reason, cause or {})
+    if ended := lineage.recorded(Retraining, content_id("retraining", why.id)) or refused(why):
         return ended
+    _record(why)
     training = _record(take_snapshot(model, "training", why.as_of))
     judging = _record(take_snapshot(model, "evaluation", why.as_of))
     validation, _ = _validated(model, training), _validated(model, judging)
@@ -106,6 +110,7 @@ def retrain(
     make_reference(model, winner, evaluation)
     version = _record(register(winner, decision))
     image = _record(build_image(model, version, winner))
+    _refuse_if_overtaken(champion, why)
     release = _serving(rollout.plan_release(version, image, why), image)
     _record(release)
     promote(version)
@@ -144,6 +149,23 @@ def _champion_before(why: Cause) -> Candidate | None:
     ledger = lineage.open_ledger()
     releases = [release for release in ledger.records(Release, why.model) if release.cause_id != why.id]
     return ledger.find(Candidate, releases[-1].candidate_id) if releases else None
+
+
+def _refuse_if_overtaken(champion: Candidate | None, why: Cause) -> None:
+    """The winner was compared with this champion: if a rollback has brought another back meanwhile, nothing is proved.
+
+    Raises
+    ------
+    RolloutError
+        If so; run again for the same cause, the retraining is compared with what serves then.
+    """
+    serving = _champion_before(why)
+    if serving != champion:
+        was, now = (one.id if one else "none" for one in (champion, serving))
+        raise RolloutError(
+            f"the champion was {was} when the candidates of {why.id} were judged, and is {now} now, which they were "
+            "never compared with: it goes on serving; run the retraining again for the same cause"
+        )
 
 
 def _evaluated(model: str, candidates: list[Candidate], champion: Candidate | None, snapshot: Snapshot) -> Evaluation:

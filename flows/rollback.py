@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
-from flows.causes import rollback_cause
+from flows.causes import refused, rollback_cause
 from tasks import rollout
 from tasks.image import build_image
 from tasks.lineage import record
@@ -22,12 +23,16 @@ def rollback(
     to_version: str | None = None,
     as_of: datetime | None = None,
     cause: dict[str, Any] | None = None,
-) -> Release:
+) -> Release | State[Any]:
     """Bring back the version that served before, or ``to_version``; what serves goes on serving until it is proved.
 
     ``cause`` is the payload of the event that a ROLLBACK ruling emits; without it a person asked, and ``reason`` tells.
+    A ruling's run does nothing, and ends as Skipped, when what was ruled on no longer serves.
     """
-    why = record(rollback_cause(model, as_of, reason, cause or {}))
+    why = rollback_cause(model, as_of, reason, cause or {})
+    if skipped := refused(why):
+        return skipped
+    record(why)
     version, candidate = rollout.find_restored(why, to_version)
     image = record(build_image(model, version, candidate))
     release = rollout.plan_release(version, image, why)

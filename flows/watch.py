@@ -1,4 +1,4 @@
-"""window → validate → measure → rule → record → announce → publish."""
+"""window → validate → measure → rule → record → announce → publish → tell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
     """Judge the window of a model that ends at ``as_of`` (now by default), once.
 
     A window that was judged before is not judged again: its ruling is returned, and nothing is announced. Before the
-    first release there is nothing to judge: None.
+    first release there is nothing to judge: None. What earlier rulings asked for and no run came of, and changes of the
+    model's state that people were not told of, are made up for first.
     """
     stands_at = moment(as_of)
     monitoring.acknowledge_segments(model, [lineage.record(segment) for segment in monitoring.seal_log(model)])
@@ -28,6 +29,7 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
         get_run_logger().info("%s has no release yet: there is nothing to watch", model)
         return None
     monitoring.reconcile(window, moment(None))
+    monitoring.tell_changes(model, moment(None))
     if known := lineage.recorded(Ruling, window.ruling_id):
         return known
     incoming = monitoring.read_incoming(window)
@@ -37,4 +39,5 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
     ruling = lineage.record(rule(window.spec, window.release, measured, history, monitoring.report_path(window)))
     monitoring.announce(ruling)
     monitoring.publish(window, incoming, measured.performance, ruling, history.rulings)
+    monitoring.tell_changes(model, moment(None))
     return ruling

@@ -2,7 +2,7 @@
 
 window.py (which rows are judged) · reference.py (what they are compared with) · measure.py (numbers) · report.py
 (Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and what they missed) ·
-retention.py (what of the log is kept)
+tell.py (messages to people) · retention.py (what of the log is kept)
 """
 
 from tasks.monitoring.announce import announce, payload, reconcile
@@ -10,6 +10,7 @@ from tasks.monitoring.measure import measure
 from tasks.monitoring.reference import make_reference
 from tasks.monitoring.report import publish
 from tasks.monitoring.retention import prune_log
+from tasks.monitoring.tell import tell_changes
 from tasks.monitoring.window import (
     Window,
     acknowledge_segments,
@@ -35,4 +36,5 @@ __all__ = [
     "reconcile",
     "report_path",
     "seal_log",
+    "tell_changes",
 ]

@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.window import Window
+from trimtab.decay.on_record import refusal
 from trimtab.decay.policy import IN_FLIGHT_FOR, retrain_cause_id
 from trimtab.ledger import Ledger
 from trimtab.records import Action, Retraining, Ruling
@@ -43,10 +44,11 @@ def announce(ruling: Ruling) -> bool:
 
 @task(task_run_name="reconcile {window.spec.name}", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
 def reconcile(window: Window, now: datetime) -> str | None:
-    """Start the run that the newest ruling on this release asked for, if no automation did. Idempotent.
+    """Start the run that a ruling on this release asked for, if no automation did. Idempotent.
 
     A ruling counts as missed when it is older than `GRACE`, asked for a retraining or a rollback no more than a window
-    (or a day) ago in event time, nothing on record follows from it, and Prefect has no run with it as cause.
+    (or a day) ago in event time, nothing on record follows from it, its run would not be refused, and Prefect has no
+    run with it as cause. Of several the newest counts.
 
     Parameters
     ----------
@@ -81,22 +83,21 @@ def payload(ruling: Ruling) -> dict[str, str]:
 
 
 def _missed(window: Window, now: datetime) -> Ruling | None:
-    ledger = Ledger(Settings.from_env().ledger)
-    entries = ledger.entries(Ruling, window.spec.name)
-    asked = [entry for entry in entries if isinstance(entry.record, Ruling) and entry.record.action in FLOWS]
-    if not asked:
-        return None
-    ruling, recorded_at = asked[-1].record, asked[-1].recorded_at
-    assert isinstance(ruling, Ruling)
-    ended = {retraining.cause_id for retraining in ledger.records(Retraining, window.spec.name)}
-    if (
-        ruling.release_id != window.release.id
-        or retrain_cause_id(ruling.id) in ended
-        or now - recorded_at < GRACE
-        or window.as_of - ruling.as_of > max(IN_FLIGHT_FOR, window.spec.window)
-    ):
-        return None
-    return ruling
+    ledger, spec = Ledger(Settings.from_env().ledger), window.spec
+    ended = {retraining.cause_id for retraining in ledger.records(Retraining, spec.name)}
+    for entry in reversed(ledger.entries(Ruling, spec.name)):
+        ruling = entry.record
+        assert isinstance(ruling, Ruling)
+        if (
+            ruling.action in FLOWS
+            and ruling.release_id == window.release.id
+            and retrain_cause_id(ruling.id) not in ended
+            and now - entry.recorded_at >= GRACE
+            and window.as_of - ruling.as_of <= max(IN_FLIGHT_FOR, spec.window)
+            and refusal(spec, ledger, ruling) is None
+        ):
+            return ruling
+    return None
 
 
 def _start_once(ruling: Ruling) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from tasks.monitoring.evidently_report import write_report
 from tasks.monitoring.measure import profile_of, reference_of
 from tasks.monitoring.plots import picture
 from tasks.monitoring.reference import training_rows
+from tasks.monitoring.tell import PICTURE
 from tasks.monitoring.window import Window, report_path
 from trimtab.decay.parity import Verdict, verdicts
 from trimtab.decay.performance import Performance
@@ -47,15 +50,23 @@ def publish(
             ruling=f"{ruling.action}: {ruling.reason}",
         )
         create_link_artifact(key=f"{ruling.model}-drift-report", link=address, link_text="Evidently report")
+    drawn = picture(window, ruling, past, performance)
+    keep_picture(drawn, settings.reports_dir / report_path(window))
     create_table_artifact(
         key=f"{ruling.model}-signals", description=ruling.reason, table=[_row(signal) for signal in ruling.signals]
     )
     create_markdown_artifact(
         key=f"{ruling.model}-ruling",
         description=f"{ruling.action}: {ruling.reason}",
-        markdown=_markdown(window, ruling, address, picture(window, ruling, past, performance)),
+        markdown=_markdown(window, ruling, address, drawn),
     )
     return address
+
+
+def keep_picture(drawn: str, report: Path) -> None:
+    """Write a picture, given as a data URI, beside the report: messages to people lead to it."""
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.with_name(PICTURE).write_bytes(base64.b64decode(drawn.partition(",")[2]))
 
 
 def _verdicts(window: Window, incoming: pa.Table) -> tuple[Verdict, ...]:

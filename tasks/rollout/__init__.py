@@ -126,13 +126,15 @@ def switch_route(release: Release, url: str) -> None:
     Raises
     ------
     RolloutError
-        If the gateway refuses; the scorer is stopped and the old route stands.
+        If the gateway refuses, or another run has released meanwhile what this release was never compared with; the
+        scorer is stopped and the old route stands.
     ServiceUnavailableError
         If the gateway does not answer, after retries; the scorer waits for another run of this step.
     """
     with open_stack() as stack:
         try:
             with stack.moving(release.model):
+                _refuse_if_overtaken(stack, release)
                 stack.gateway.switch(stack.route(release, url))
         except RequestError as error:
             _stop_unless_it_serves(stack, release)
@@ -234,6 +236,18 @@ def stop_all() -> None:
     with open_stack() as stack:
         for runtime in stack.runtimes():
             runtime.stop_all()
+
+
+def _refuse_if_overtaken(stack: Stack, release: Release) -> None:
+    """A retraining and a rollback may be under way at once: the one that comes second must not undo the other's."""
+    latest = stack.ledger.latest(Release, release.model)
+    if latest is None or latest.id in (release.id, release.previous_id):
+        return
+    _stop_unless_it_serves(stack, release)
+    raise RolloutError(
+        f"{release.id} was to follow {release.previous_id or 'nothing'}, but version {latest.version} ({latest.id}) "
+        "came into service meanwhile, and goes on serving: run this again to start from it"
+    )
 
 
 def _stop_unless_it_serves(stack: Stack, release: Release) -> None:

@@ -1,38 +1,67 @@
-"""Reading what the policy needs from the ledger, and a person's closing of the breaker."""
+"""What the policy reads in the ledger, whether a run may act on a ruling, and how a person closes the breaker."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
+from typing import TypeVar
 
-from trimtab.decay.policy import Breaker, History, breaker
+from trimtab.decay.policy import Breaker, History, breaker, held_back, retrain_cause_id
 from trimtab.errors import TrimtabError
 from trimtab.ledger import Ledger
-from trimtab.records import BreakerClosed, Cause, Record, Retraining, Ruling, content_id
+from trimtab.records import Action, BreakerClosed, Cause, Record, Release, Retraining, Ruling, content_id
 from trimtab.spec import ModelSpec
 
+R = TypeVar("R", bound=Record)
 
-def history_of(records: Iterable[Record]) -> History:
-    """What the policy reads of a model's records."""
-    found = list(records)
+
+def read_history(ledger: Ledger, model: str, before: str = "") -> History:
+    """What is on record of a model; with ``before``, what was recorded earlier than the record of that id.
+
+    Raises
+    ------
+    LedgerError
+        If the ledger does not answer, or nothing is on record under ``before``.
+    """
+    end = ledger.get(before).sequence if before else None
+
+    def of(kind: type[R]) -> tuple[R, ...]:
+        found = (entry for entry in ledger.entries(kind, model) if end is None or entry.sequence < end)
+        return tuple(entry.record for entry in found if isinstance(entry.record, kind))
+
     return History(
-        rulings=tuple(one for one in found if isinstance(one, Ruling)),
-        retrainings=tuple(one for one in found if isinstance(one, Retraining)),
-        rollbacks=tuple(one for one in found if isinstance(one, Cause) and one.trigger == "rollback"),
-        closings=tuple(one for one in found if isinstance(one, BreakerClosed)),
+        rulings=of(Ruling),
+        retrainings=of(Retraining),
+        rollbacks=tuple(cause for cause in of(Cause) if cause.trigger == "rollback"),
+        closings=of(BreakerClosed),
     )
 
 
-def read_history(ledger: Ledger, model: str) -> History:
-    """What is on record of a model.
+def refusal(spec: ModelSpec, ledger: Ledger, ruling: Ruling) -> str | None:
+    """Why the run that a ruling on record asks for must do nothing; None if it may act.
+
+    Follows from the ledger alone, so that of many runs that were started for rulings close to each other the same one
+    acts, in whatever order they come, and a run that was killed may go on.
+
+    Parameters
+    ----------
+    spec, ledger
+    ruling
+        A RETRAIN or a ROLLBACK ruling that is on record. What its own run has released does not count against it.
 
     Raises
     ------
     LedgerError
         If the ledger does not answer.
     """
-    kinds = (Ruling, Retraining, Cause, BreakerClosed)
-    return history_of(record for kind in kinds for record in ledger.records(kind, model))
+    serving = ledger.latest(Release, spec.name)
+    if serving and serving.id != ruling.release_id and serving.cause_id != retrain_cause_id(ruling.id):
+        return (
+            f"{ruling.id} judged {ruling.release_id}, which no longer serves: version {serving.version} "
+            f"({serving.id}) does since {serving.since:%Y-%m-%d %H:%M}"
+        )
+    if ruling.action is Action.ROLLBACK:
+        return None
+    return held_back(spec, ruling.as_of, read_history(ledger, spec.name, before=ruling.id), ruling.release_id)
 
 
 def read_breaker(spec: ModelSpec, ledger: Ledger) -> Breaker:
