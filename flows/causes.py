@@ -13,7 +13,7 @@ from tasks.lineage import open_ledger, recorded
 from trimtab.decay.on_record import refusal
 from trimtab.errors import SpecError
 from trimtab.models import load_model
-from trimtab.records import Action, Cause, Release, Ruling, content_id
+from trimtab.records import Action, Cause, Release, Retraining, Ruling, content_id
 from trimtab.settings import Settings
 
 _EARLIEST_YEAR = 1970
@@ -69,7 +69,7 @@ def rollback_cause(model: str, as_of: datetime | None, reason: str, payload: dic
 
 
 def refused(why: Cause) -> State[Any] | None:
-    """The end of a run that must not act; None if it may.
+    """The end of a run that must not act; None if it may, or if its retraining has ended before.
 
     A ruling's run may where the policy still allows it. No run brings back into service what it released when it ran
     before and what was taken out of service since.
@@ -83,6 +83,8 @@ def refused(why: Cause) -> State[Any] | None:
     releases = ledger.records(Release, why.model)
     ruling = recorded(Ruling, why.ruling_id) if why.ruling_id else None
     hindrance = None
+    if recorded(Retraining, content_id("retraining", why.id)):
+        return None
     if releases and any(one.cause_id == why.id for one in releases) and releases[-1].cause_id != why.id:
         hindrance = f"what {why.id} has released was followed by version {releases[-1].version} ({releases[-1].id})"
     elif ruling is not None:

@@ -91,9 +91,10 @@ def retrain(
         From the step that failed; what served before still serves.
     """
     why = retrain_cause(model, as_of, reason, cause or {})
-    if ended := lineage.recorded(Retraining, content_id("retraining", why.id)) or refused(why):
+    if skipped := refused(why):
+        return skipped
+    if ended := lineage.recorded(Retraining, content_id("retraining", _record(why).id)):
         return ended
-    _record(why)
     training = _record(take_snapshot(model, "training", why.as_of))
     judging = _record(take_snapshot(model, "evaluation", why.as_of))
     validation, _ = _validated(model, training), _validated(model, judging)
