@@ -1,7 +1,8 @@
-"""The policy as a machine: whatever windows, ends of runs, restarts and duplicates come, retraining keeps its bounds."""
+"""The policy as a machine: whatever windows, ends of runs, restarts and duplicates come, retraining stays bounded."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,7 +67,11 @@ def measured(kind: str, end: datetime) -> Measurements:
     worse = metric(0.1) if kind == "worse" else None
     outcomes = 50 if kind == "immature" else 400
     performance = Performance(
-        mature=400, outcomes=outcomes, metrics={"log_loss": metric(value)}, reference=REFERENCE, against_predecessor=worse
+        mature=400,
+        outcomes=outcomes,
+        metrics={"log_loss": metric(value)},
+        reference=REFERENCE,
+        against_predecessor=worse,
     )
     return Measurements(
         start=end - LOAN.window,
@@ -162,7 +167,12 @@ class Policy(RuleBasedStateMachine):
     @rule()
     def a_person_closes_the_breaker(self) -> None:
         closing = BreakerClosed(
-            **{"id": f"closed-{self.in_vain[-1]}", "model": "loan", "retraining_id": self.in_vain[-1], "reason": "seen"},
+            **{
+                "id": f"closed-{self.in_vain[-1]}",
+                "model": "loan",
+                "retraining_id": self.in_vain[-1],
+                "reason": "seen",
+            },
             **{"closed_by": "Ada", "closed_at": self.now, "as_of": self.now},
         )
         self._add(closings=(*self.history.closings, closing))
@@ -182,7 +192,7 @@ class Policy(RuleBasedStateMachine):
     def changes_are_changes_and_later_rulings_leave_them_alone(self) -> None:
         found = list(changes(self.recorded))
         assert all(change.before != change.after for change in found)
-        assert all(b.before == a.after for a, b in zip(found, found[1:], strict=False))
+        assert all(b.before == a.after for a, b in itertools.pairwise(found))
         assert list(changes(self.recorded[:-1])) == [one for one in found if one.ruling in self.recorded[:-1]]
 
     def _add(self, **changed: Any) -> None:
@@ -196,4 +206,4 @@ class Policy(RuleBasedStateMachine):
 
 
 TestPolicy = Policy.TestCase
-TestPolicy.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPolicy.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
