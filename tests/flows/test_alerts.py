@@ -1,0 +1,266 @@
+"""People are told of a change of state: real Prefect server, blocks and automations; mail and webhooks are received."""
+
+from __future__ import annotations
+
+import dataclasses
+import email
+import email.policy
+import http.server
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from aiosmtpd.controller import Controller
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.apply import apply
+from flows.watch import watch
+from tasks.monitoring.tell import tell_changes
+from tests.flows.watched import RELEASED, ROOT, World, make_world
+from trimtab.errors import SpecError
+from trimtab.models import load_model
+from trimtab.records import Action, Ruling, Signal, StateChange
+from trimtab.services import Supervisor
+from trimtab.services.definitions import prefect_server
+from trimtab.settings import Settings
+
+DAY = timedelta(days=1)
+TURNED = datetime(2024, 3, 1, tzinfo=UTC)
+ALERTS = """
+    alerts=(
+        Alert(block="slack-webhook/mail-risk"),
+        Alert(block="custom-webhook/slack-risk", on=("BLOCK", "RETRAIN")),
+    ),
+    schedule="""
+
+pytestmark = [
+    # What Evidently, Great Expectations and Prefect import warns of its own future.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+class Mails:
+    """An SMTP server that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.received: list[email.message.EmailMessage] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.received.append(email.message_from_bytes(envelope.content, policy=email.policy.default))  # type: ignore[arg-type]
+        return "250 taken"
+
+    def of(self, subject: str) -> list[str]:
+        return [mail.get_content() for mail in self.received if mail["Subject"] == subject]
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    """An HTTP server that keeps the JSON it is posted."""
+
+    received: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.received.append({"path": self.path, **json.loads(body)})
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[tuple[Mails, int]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    kept = Mails()
+    controller = Controller(kept, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield kept, port
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[http.server.ThreadingHTTPServer]:
+    handler = type("Kept", (Hook,), {"received": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A Prefect server of its own, on a free port."""
+    home = tmp_path_factory.mktemp("server")
+    settings = Settings.from_env({"TRIMTAB_HOME": str(home), "TRIMTAB_PREFECT_URL": "http://127.0.0.1:0"})
+    with (
+        Supervisor(settings, services=lambda settings, _: [prefect_server(settings)]) as supervisor,
+        temporary_settings({PREFECT_API_URL: supervisor.settings.prefect_api_url}),
+    ):
+        yield supervisor.settings
+
+
+@pytest.fixture
+def world(
+    server: Settings, mails: tuple[Mails, int], hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    """The loan model with two alerts, whose blocks were made as docs/alerts.md says."""
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "tests" / "models", models, ignore=shutil.ignore_patterns("__pycache__"))
+    spec = models / "loan" / "spec.py"
+    text = spec.read_text().replace("import DecayPolicy", "import Alert, DecayPolicy")
+    spec.write_text(text.replace("\n    schedule=", ALERTS, 1))
+    for name in [name for name in os.environ if name.startswith("TRIMTAB_")]:
+        monkeypatch.delenv(name)
+    world = make_world(tmp_path)
+    settings = dataclasses.replace(world.settings, models_dir=models, prefect_url=server.prefect_url)
+    for name, value in settings.as_env().items():
+        monkeypatch.setenv(name, value)
+    address = f"mailto://127.0.0.1:{mails[1]}/?from=trimtab@example.org&to=risk@example.org&mode=insecure&format=text"
+    SlackWebhook(url=address).save("mail-risk", overwrite=True)
+    CustomWebhookNotificationBlock(
+        name="slack-risk",
+        url=f"http://127.0.0.1:{hook.server_address[1]}/services/T0/B0/x",
+        json_data={"text": "*{{subject}}*\n{{body}}"},
+    ).save("slack-risk", overwrite=True)
+    world.settings, world.model = settings, load_model(models, "loan")
+    return world
+
+
+def until(look: Callable[[], Any], within_s: float = 60) -> Any:
+    end = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.1)
+    return found
+
+
+def until_automations_are_known(settings: Settings) -> None:
+    """The server takes up new automations on its own time: an own one tells when it has."""
+    seen = lambda: httpx.post(  # noqa: E731
+        f"{settings.prefect_api_url}/events/filter",
+        json={"filter": {"event": {"name": ["prefect.automation.action.executed"]}}, "limit": 50},
+        timeout=30,
+    ).json()["events"]
+    before = len(seen())
+    probe: dict[str, Any] = {
+        **{"event": "trimtab.state.changed", "occurred": datetime.now(UTC).isoformat()},
+        "resource": {"prefect.resource.id": "trimtab.model.loan", "trimtab.change": "RETRAIN>BLOCK"},
+        "payload": {"subject": "probe", "body": "probe"},
+    }
+    deadline = time.monotonic() + 60
+    while len(seen()) < before + 2:
+        assert time.monotonic() < deadline, "the server does not take up the automations"
+        probe["id"] = str(uuid4())
+        httpx.post(f"{settings.prefect_api_url}/events", json=[probe], timeout=30).raise_for_status()
+        time.sleep(1)
+
+
+def test_a_change_of_state_is_told_once_with_sentence_numbers_and_links(
+    world: World, mails: tuple[Mails, int], hook: Any
+) -> None:
+    """Decay, the same decay again, and its end: two messages to each, though three windows or more were judged."""
+    applied = apply(world.settings)
+    assert {f"trimtab: tell {block} of loan" for block in ("slack-webhook/mail-risk", "custom-webhook/slack-risk")} <= (
+        set(applied.created)
+    )
+    assert apply(world.settings).created == apply(world.settings).updated == ()
+    until_automations_are_known(world.settings)
+
+    world.traffic(RELEASED, RELEASED + 3 * DAY)
+    world.traffic(TURNED, TURNED + 4 * DAY)
+    calm = watch("loan", as_of=RELEASED + 2.5 * DAY)
+    lost = watch("loan", as_of=TURNED + 2.5 * DAY)
+    assert calm is not None
+    assert lost is not None
+    assert (calm.action, lost.action) == (Action.NONE, Action.RETRAIN), lost.reason
+    (mail,) = until(lambda: mails[0].of("trimtab: loan RETRAIN"))
+    assert lost.reason[1:] in mail
+    assert "- performance.log_loss: " in mail
+    assert f"Report: {world.settings.reports_url}/{lost.report}" in mail
+    assert "Before: NONE. Now: RETRAIN (performance" in mail
+    run_id = world.ledger.get(lost.id).flow_run_id
+    assert f"Run: {world.settings.prefect_url}/runs/flow-run/{run_id}" in mail
+    picture = next(line.removeprefix("Picture: ") for line in mail.splitlines() if line.startswith("Picture: "))
+    path = world.settings.reports_dir / picture.removeprefix(f"{world.settings.reports_url}/")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    (posted,) = until(lambda: [one for one in hook.RequestHandlerClass.received if "RETRAIN*" in one["text"]])
+    assert posted["path"] == "/services/T0/B0/x"
+    assert lost.reason[1:] in posted["text"]
+
+    # In the next windows the loss goes on: one message says that the retraining is held back, and then none.
+    held = [watch("loan", as_of=TURNED + (2.5 + hours / 24) * DAY) for hours in (6, 12, 18)]
+    assert {one.action for one in held if one} == {Action.ALERT}
+    assert watch("loan", as_of=TURNED + 2.5 * DAY) == lost
+    until(lambda: mails[0].of("trimtab: loan ALERT"))
+    changes = world.ledger.records(StateChange, "loan")
+    assert [(one.action_before, one.action) for one in changes] == [("NONE", "RETRAIN"), ("RETRAIN", "ALERT")]
+
+    # Its end is told to whoever was told of it: the second asked for BLOCK and RETRAIN, which ALERT has ended.
+    world.traffic(TURNED + 10 * DAY, TURNED + 13 * DAY, answer=lambda scores: 1 - scores)
+    over = watch("loan", as_of=TURNED + 12.5 * DAY)
+    assert over is not None
+    assert over.action is Action.NONE, over.reason
+    (mail,) = until(lambda: mails[0].of("trimtab: loan recovered"))
+    assert "Now: NONE." in mail
+    # A later event of our own has had its effect: the server has worked off all before it.
+    until_automations_are_known(world.settings)
+    assert len(mails[0].of("trimtab: loan RETRAIN")) == 1
+    assert len(mails[0].of("trimtab: loan ALERT")) == 1
+    texts = [one["text"].splitlines()[0] for one in hook.RequestHandlerClass.received]
+    assert sorted(text for text in texts if "probe" not in text) == ["*trimtab: loan ALERT*", "*trimtab: loan RETRAIN*"]
+
+
+def test_what_a_server_that_was_down_did_not_take_is_told_by_the_next_watch_once(
+    world: World, mails: tuple[Mails, int]
+) -> None:
+    """The ruling stands, and the change is told when a server answers; killed before that is on record, not again."""
+    apply(world.settings)
+    until_automations_are_known(world.settings)
+    ruling = Ruling(
+        **{"id": "ruling-1", "model": "loan", "release_id": world.release.id, "validation_id": None},
+        **{"start": TURNED, "end": TURNED + DAY, "as_of": TURNED + DAY, "action": Action.BLOCK, "policy_digest": "p"},
+        reason="the incoming data is broken",
+        signals=(Signal(name="failed_expectations", value=1, threshold=0, breached=True, rows=240),),
+    )
+    world.ledger.append(ruling)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(httpx.ConnectError):
+        tell_changes.fn("loan", datetime.now(UTC))
+    assert world.ledger.records(StateChange, "loan") == []
+    database = world.settings.home / "ledger.db"
+    before = shutil.copy(database, database.with_suffix(".before"))
+
+    (told,) = tell_changes.fn("loan", datetime.now(UTC))
+    assert (told.ruling_id, told.action, told.families) == (ruling.id, Action.BLOCK, ("failed_expectations",))
+    assert tell_changes.fn("loan", datetime.now(UTC)) == []
+    until(lambda: mails[0].of("trimtab: loan BLOCK"))
+    for name in ("-wal", "-shm"):
+        database.with_name(database.name + name).unlink(missing_ok=True)
+    shutil.copy(before, database)
+    assert tell_changes.fn("loan", datetime.now(UTC)) == [told]
+    until_automations_are_known(world.settings)
+    assert len(mails[0].of("trimtab: loan BLOCK")) == 1
+
+
+def test_a_block_that_is_not_there_is_named_before_anything_is_written(world: World) -> None:
+    """Apply refuses the plan as a whole and says what to make, and a block of another kind sends no messages."""
+    spec = world.settings.models_dir / "loan" / "spec.py"
+    spec.write_text(spec.read_text().replace("slack-webhook/mail-risk", "slack-webhook/nobody"))
+    with pytest.raises(SpecError, match=r"slack-webhook/nobody \(trimtab: tell .* of loan\) is not there.*docs/alerts"):
+        apply(world.settings)
