@@ -8,6 +8,7 @@ import email.policy
 import http.server
 import json
 import os
+import re
 import shutil
 import socket
 import threading
@@ -21,7 +22,6 @@ from uuid import uuid4
 import httpx
 import pytest
 from aiosmtpd.controller import Controller
-from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.apply import apply
@@ -40,7 +40,7 @@ TURNED = datetime(2024, 3, 1, tzinfo=UTC)
 ALERTS = """
     alerts=(
         Alert(block="slack-webhook/mail-risk"),
-        Alert(block="custom-webhook/slack-risk", on=("BLOCK", "RETRAIN")),
+        Alert(block="custom-webhook/on-call", on=("BLOCK", "RETRAIN")),
     ),
     schedule="""
 
@@ -132,15 +132,23 @@ def world(
     settings = dataclasses.replace(world.settings, models_dir=models, prefect_url=server.prefect_url)
     for name, value in settings.as_env().items():
         monkeypatch.setenv(name, value)
-    address = f"mailto://127.0.0.1:{mails[1]}/?from=trimtab@example.org&to=risk@example.org&mode=insecure&format=text"
-    SlackWebhook(url=address).save("mail-risk", overwrite=True)
-    CustomWebhookNotificationBlock(
-        name="slack-risk",
-        url=f"http://127.0.0.1:{hook.server_address[1]}/services/T0/B0/x",
-        json_data={"text": "*{{subject}}*\n{{body}}"},
-    ).save("slack-risk", overwrite=True)
+    monkeypatch.setenv("PREFECT_API_URL", server.prefect_api_url)
+    _make_blocks_as_documented(mails[1], hook.server_address[1])
     world.settings, world.model = settings, load_model(models, "loan")
     return world
+
+
+def _make_blocks_as_documented(smtp_port: int, http_port: int) -> None:
+    """Run the code of docs/alerts.md, with the addresses of the servers here in place of its examples."""
+    (code,) = re.findall(r"```python\n(from trimtab.*?)```", (ROOT / "docs" / "alerts.md").read_text(), re.DOTALL)
+    for example, here in (
+        ("mailtos://trimtab:secret@mail.example.org:587/?", f"mailto://127.0.0.1:{smtp_port}/?mode=insecure&"),
+        ("https://hooks.example.org/", f"http://127.0.0.1:{http_port}/"),
+        ('")\n', '", overwrite=True)\n'),
+    ):
+        assert example in code
+        code = code.replace(example, here)
+    exec(compile(code, "docs/alerts.md", "exec"), {})
 
 
 def until(look: Callable[[], Any], within_s: float = 60) -> Any:
@@ -177,7 +185,7 @@ def test_a_change_of_state_is_told_once_with_sentence_numbers_and_links(
 ) -> None:
     """Decay, the same decay again, and its end: two messages to each, though three windows or more were judged."""
     applied = apply(world.settings)
-    assert {f"trimtab: tell {block} of loan" for block in ("slack-webhook/mail-risk", "custom-webhook/slack-risk")} <= (
+    assert {f"trimtab: tell {block} of loan" for block in ("slack-webhook/mail-risk", "custom-webhook/on-call")} <= (
         set(applied.created)
     )
     assert apply(world.settings).created == apply(world.settings).updated == ()
@@ -201,7 +209,7 @@ def test_a_change_of_state_is_told_once_with_sentence_numbers_and_links(
     path = world.settings.reports_dir / picture.removeprefix(f"{world.settings.reports_url}/")
     assert path.read_bytes().startswith(b"\x89PNG")
     (posted,) = until(lambda: [one for one in hook.RequestHandlerClass.received if "RETRAIN*" in one["text"]])
-    assert posted["path"] == "/services/T0/B0/x"
+    assert posted["path"] == "/trimtab"
     assert lost.reason[1:] in posted["text"]
 
     # In the next windows the loss goes on: one message says that the retraining is held back, and then none.
