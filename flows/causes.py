@@ -69,7 +69,7 @@ def rollback_cause(model: str, as_of: datetime | None, reason: str, payload: dic
 
 
 def refused(why: Cause) -> State[Any] | None:
-    """The end of a run that must not act; None if it may, or if its retraining has ended before.
+    """The end of a run that must not act; None if it may, or has acted before.
 
     A ruling's run may where the policy still allows it. No run brings back into service what it released when it ran
     before and what was taken out of service since.
@@ -83,9 +83,10 @@ def refused(why: Cause) -> State[Any] | None:
     releases = ledger.records(Release, why.model)
     ruling = recorded(Ruling, why.ruling_id) if why.ruling_id else None
     hindrance = None
-    if recorded(Retraining, content_id("retraining", why.id)):
+    own = [one for one in releases if one.cause_id == why.id]
+    if recorded(Retraining, content_id("retraining", why.id)) or (own and own[-1] == releases[-1]):
         return None
-    if releases and any(one.cause_id == why.id for one in releases) and releases[-1].cause_id != why.id:
+    if own:
         hindrance = f"what {why.id} has released was followed by version {releases[-1].version} ({releases[-1].id})"
     elif ruling is not None:
         hindrance = refusal(load_model(Settings.from_env().models_dir, why.model).spec, ledger, ruling)

@@ -111,7 +111,7 @@ def retrain(
     make_reference(model, winner, evaluation)
     version = _record(register(winner, decision))
     image = _record(build_image(model, version, winner))
-    _refuse_if_overtaken(champion, why)
+    refuse_if_overtaken(champion, why)
     release = _serving(rollout.plan_release(version, image, why), image)
     _record(release)
     promote(version)
@@ -152,7 +152,7 @@ def _champion_before(why: Cause) -> Candidate | None:
     return ledger.find(Candidate, releases[-1].candidate_id) if releases else None
 
 
-def _refuse_if_overtaken(champion: Candidate | None, why: Cause) -> None:
+def refuse_if_overtaken(champion: Candidate | None, why: Cause) -> None:
     """The winner was compared with this champion: if a rollback has brought another back meanwhile, nothing is proved.
 
     Raises

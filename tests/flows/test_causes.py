@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from flows.causes import moment, retrain_cause, rollback_cause
+from flows.causes import moment, refused, retrain_cause, rollback_cause
+from flows.retrain import refuse_if_overtaken
 from tests.chain import home_with_predictions
-from trimtab.errors import SpecError, UnknownModelError
+from trimtab.errors import RolloutError, SpecError, UnknownModelError
 from trimtab.ledger import Ledger
-from trimtab.records import Action, Ruling
+from trimtab.records import Action, Candidate, Cause, Release, Ruling
 from trimtab.settings import Settings
 
 AS_OF = datetime(2024, 3, 8, tzinfo=UTC)
@@ -85,3 +86,34 @@ def test_a_moment_at_which_no_run_can_stand_is_refused(as_of: datetime, says: st
 def test_a_moment_is_told_in_utc_and_is_now_by_default() -> None:
     assert moment(AS_OF.astimezone()) == AS_OF
     assert abs(moment(None) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_run_brings_nothing_back_that_was_taken_out_of_service_since(ruling: Ruling, settings_env: Settings) -> None:
+    """A retraining that was killed after its release and is run again once that was rolled back ends as Skipped."""
+    ledger = Ledger(settings_env.ledger)
+    cause, released = ledger.find(Cause, "cause-2"), ledger.latest(Release, "loan")
+    assert cause is not None
+    assert released is not None
+    assert released.cause_id == cause.id
+    assert refused(cause) is None
+    ledger.append(cause.model_copy(update={"id": "cause-3", "trigger": "rollback", "ruling_id": None}))
+    back = released.model_copy(
+        update={"id": "release-3", "version": "1", "cause_id": "cause-3", "previous_id": released.id}
+    )
+    ledger.append(back)
+    state = refused(cause)
+    assert state is not None
+    assert (state.name, state.is_completed()) == ("Skipped", True)
+    assert state.message == "nothing was done: what cause-2 has released was followed by version 1 (release-3)"
+
+
+def test_a_winner_is_not_released_over_a_champion_that_it_was_never_compared_with(
+    ruling: Ruling, settings_env: Settings
+) -> None:
+    """A rollback has come between evaluation and roll-out: the run is red, and may be run again."""
+    ledger = Ledger(settings_env.ledger)
+    why = Cause(id="cause-4", model="loan", trigger="manual", reason="new rows", as_of=AS_OF)
+    champion, older = ledger.find(Candidate, "candidate-2"), ledger.find(Candidate, "candidate-1")
+    refuse_if_overtaken(champion, why)
+    with pytest.raises(RolloutError, match=r"was candidate-1 when .* and is candidate-2 now"):
+        refuse_if_overtaken(older, why)

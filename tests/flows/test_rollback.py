@@ -403,3 +403,30 @@ def test_a_rollback_for_a_ruling_happens_once(
     assert first.version == "1"
     assert rollouts.cause(first.cause_id).ruling_id == ruling
     assert len(rollouts.ledger.records(Release)) == 3
+
+
+def test_a_roll_out_that_another_has_overtaken_leaves_the_other_serving(rollouts: Rollouts) -> None:
+    """A retraining that ends after a rollback, or the other way round, does not undo it: it is told to start anew."""
+    rollouts.roll_out(1)
+    release, image = rollouts.plan(2, rollouts.artifact(2))
+    url = start_release.fn(release, image)
+    other = rollouts.roll_out(3)
+    with pytest.raises(RolloutError, match=rf"version 3 \({other.id}\) came into service meanwhile"):
+        switch_route.fn(release, url)
+    assert rollouts.serving() == (other.id, other.artifact_digest)
+    assert list(rollouts.runtime.running()) == [other.id]
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_rollback_of_what_no_longer_serves_is_skipped_and_says_so(rollouts: Rollouts) -> None:
+    """What was ruled on has been replaced meanwhile: going back now would take away what nobody has judged."""
+    rollouts.roll_out(1)
+    rollouts.roll_out(2)
+    ruling = record_ruling(rollouts)
+    third = rollouts.roll_out(3)
+    state = rollback("loan", "", cause={"ruling_id": ruling}, return_state=True)
+    assert (state.name, state.is_completed()) == ("Skipped", True)
+    assert "judged release-" in str(state.message)
+    assert "which no longer serves: version 3" in str(state.message)
+    assert rollouts.serving() == (third.id, third.artifact_digest)
+    assert len(rollouts.ledger.records(Release)) == 3
