@@ -206,12 +206,57 @@ def test_a_retraining_that_no_automation_started_is_started_once(world: World) -
     assert reconcile.fn(window, later) is None, "it has ended"
 
 
+def test_of_rulings_close_to_each_other_the_one_that_may_act_is_reconciled(world: World) -> None:
+    """The newest would be refused by the policy, for it came while the first was in flight: that one is started."""
+    rulings = [_ruling(world, number, Action.RETRAIN) for number in range(3)]
+    window = open_window.fn("loan", TURNED + DAY)
+    assert window is not None
+    later = datetime.now(UTC) + 2 * GRACE
+    with get_client(sync_client=True) as client:
+        client.create_deployment(client.create_flow_from_name("retrain"), "loan", entrypoint="flows.retrain.retrain")
+        run = client.read_flow_run(_reconciled(window, later))
+        assert run.parameters["cause"] == payload(rulings[0])
+        assert reconcile.fn(window, later) is None
+        client.delete_flow_run(run.id)
+
+
+def test_a_rollback_that_no_automation_started_is_started_once_while_what_was_judged_serves(world: World) -> None:
+    """With the ruling's reason; once another release serves nothing is left to bring back."""
+    ruling = _ruling(world, 0, Action.ROLLBACK)
+    window = open_window.fn("loan", TURNED + DAY)
+    assert window is not None
+    later = datetime.now(UTC) + 2 * GRACE
+    with get_client(sync_client=True) as client:
+        client.create_deployment(client.create_flow_from_name("rollback"), "loan", entrypoint="flows.rollback.rollback")
+        run = client.read_flow_run(_reconciled(window, later))
+        assert run.parameters == {"model": "loan", "reason": ruling.reason, "cause": payload(ruling)}
+        assert reconcile.fn(window, later) is None
+        client.delete_flow_run(run.id)
+    world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=2), TURNED)
+    window = open_window.fn("loan", TURNED + DAY)
+    assert window is not None
+    assert reconcile.fn(window, later) is None
+
+
 def test_none_is_not_announced(world: World) -> None:
     """A ruling that asks for nothing makes no event."""
     world.traffic(RELEASED, RELEASED + DAY / 2)
     ruling = watch("loan", as_of=RELEASED + 2 * DAY)
     assert ruling is not None
     assert announce.fn(ruling) is False
+
+
+def _ruling(world: World, number: int, action: Action) -> Ruling:
+    """A ruling on record of what serves, by hand."""
+    end = TURNED + timedelta(minutes=number)
+    ruling = Ruling(
+        **{"id": f"ruling-{action}-{number}", "model": "loan", "release_id": world.release.id, "validation_id": None},
+        **{"start": end - 2 * DAY, "end": end, "as_of": end, "action": action, "policy_digest": "policy"},
+        reason="it is lost",
+        signals=(),
+    )
+    world.ledger.append(ruling)
+    return ruling
 
 
 def _reconciled(window: Any, now: datetime) -> str:
