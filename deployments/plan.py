@@ -185,7 +185,7 @@ def _alerts(spec: ModelSpec) -> tuple[PlannedAlert, ...]:
     return tuple(
         PlannedAlert(
             name=f"{MARK}: tell {alert.block} of {spec.name}",
-            description=f"Sends a message when {spec.name} comes to {', '.join(alert.on)}, or is over it.",
+            description=f"Sends a message when {spec.name} comes to {' or '.join(alert.on)}, and when that is over.",
             tags=(MARK, spec.name),
             event="trimtab.state.changed",
             resource=f"trimtab.model.{spec.name}",

@@ -6,7 +6,7 @@ Where to go to change ...
 what a model folder may say               ``spec.py``, read by ``models.py``
 what is trained on, and what comes of it  ``training/``
 when a candidate may replace a champion   ``gates.py``
-when a model has decayed                  ``decay/policy.py``, ``decay/distance.py``
+when a model has decayed                  ``decay/policy/``, ``decay/distance.py``
 what is remembered, and its proof         ``records.py``, ``ledger.py``
 how a request is answered and logged      ``serving/``, ``predictions/``
 what runs inside a model image            ``scoring/``

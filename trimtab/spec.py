@@ -129,7 +129,7 @@ class ExpectedLoss(_Part):
 
 
 class DecayPolicy(_Part):
-    """When to act (trimtab/decay/policy.py). Every number is a threshold that rulings quote.
+    """When to act (trimtab/decay/policy/). Every number is a threshold that rulings quote.
 
     ``performance_drop``: a realised metric counts as lost when its whole interval is worse than the release's reference
     by more than this, in the metric's unit. ``drift_effect`` and ``significance``: a feature counts as drifted

@@ -26,7 +26,7 @@ PICTURE = "window.png"
 """The picture of a window, beside its report."""
 
 
-@task(task_run_name="tell of {model}", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
+@task(task_run_name="tell of changes of {model}", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
 def tell_changes(model: str, now: datetime) -> list[StateChange]:
     """Give the Prefect server an event for each change of the model's state that it has not taken yet. Idempotent.
 

@@ -124,6 +124,15 @@ def test_the_margin_is_a_share_of_the_way_back_to_calm(
         assert found.signals[-1].breached is held, value
 
 
+def test_a_window_of_too_few_rows_does_not_end_a_breach(given: Any) -> None:
+    """What was measured on it counts for nothing: what the window before it has shown is held all the same."""
+    drifted = given(signal("drift.age", 0.3), end=NOW - 3 * DAY)
+    near = signal("drift.age", 0.19, breached=False)
+    few = given(SOUND.model_copy(update={"breached": True}), near, end=NOW - 2 * DAY)
+    assert few.action is Action.NONE
+    assert given(near, history=History(rulings=(few, drifted))).action is Action.ALERT
+
+
 def test_what_is_only_held_never_retrains(given: Any) -> None:
     """A loss that this window does not show by itself alerts, and one that it shows goes before it."""
     lost = signal("performance.log_loss", 0.7, 0.55, low=0.6, high=0.8)

@@ -38,7 +38,7 @@ def hold(spec: ModelSpec, measured: Sequence[Signal], before: Ruling | None) -> 
     measured
         Signals of a window, as measured.
     before
-        The newest earlier ruling on the same release; None if there is none.
+        The newest earlier ruling on the same release that had rows enough; None if there is none.
     """
     were = {signal.name for signal in before.signals if signal.breached} if before else set()
     judged_on_outcomes = not any(signal.name == OUTCOMES and signal.breached for signal in measured)
