@@ -19,7 +19,7 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
 
     A window that was judged before is not judged again: its ruling is returned, and nothing is announced. Before the
     first release there is nothing to judge: None. What earlier rulings asked for and no run came of, and changes of the
-    model's state that people were not told of, are made up for first.
+    model's state that people were not told of, are made up for.
     """
     stands_at = moment(as_of)
     monitoring.acknowledge_segments(model, [lineage.record(segment) for segment in monitoring.seal_log(model)])
@@ -29,8 +29,8 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
         get_run_logger().info("%s has no release yet: there is nothing to watch", model)
         return None
     monitoring.reconcile(window, moment(None))
-    monitoring.tell_changes(model, moment(None))
     if known := lineage.recorded(Ruling, window.ruling_id):
+        monitoring.tell_changes(model, moment(None))
         return known
     incoming = monitoring.read_incoming(window)
     validation = lineage.record(validate_window(model, incoming, window.release.id)) if incoming.num_rows else None
