@@ -22,6 +22,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from aiosmtpd.controller import Controller
+from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.apply import apply
@@ -269,6 +270,10 @@ def test_what_a_server_that_was_down_did_not_take_is_told_by_the_next_watch_once
 def test_a_block_that_is_not_there_is_named_before_anything_is_written(world: World) -> None:
     """Apply refuses the plan as a whole and says what to make, and a block of another kind sends no messages."""
     spec = world.settings.models_dir / "loan" / "spec.py"
-    spec.write_text(spec.read_text().replace("slack-webhook/mail-risk", "slack-webhook/nobody"))
-    with pytest.raises(SpecError, match=r"slack-webhook/nobody \(trimtab: tell .* of loan\) is not there.*docs/alerts"):
+    Secret(value="no voice").save("risk", overwrite=True)
+    text = spec.read_text().replace("slack-webhook/mail-risk", "slack-webhook/nobody")
+    spec.write_text(text.replace("custom-webhook/on-call", "secret/risk"))
+    with pytest.raises(SpecError, match="docs/alerts") as refused:
         apply(world.settings)
+    assert "slack-webhook/nobody (trimtab: tell slack-webhook/nobody of loan) is not there" in str(refused.value)
+    assert "secret/risk (trimtab: tell secret/risk of loan) is no notification block" in str(refused.value)

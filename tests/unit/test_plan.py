@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from deployments.plan import MARK, Plan, plan
-from trimtab.spec import Feature, ModelSpec, Schedule, Target, Trainer
+from trimtab.spec import Alert, Feature, ModelSpec, Schedule, Target, Trainer
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,15}", fullmatch=True)
 
@@ -78,3 +82,25 @@ def test_a_model_is_retrained_once_at_a_time_and_its_form_is_fixed_to_it() -> No
     assert (retrain.parameters, retrain.fixed) == ({"model": "loan"}, ("model",))
     assert retrain.tags == (MARK, "loan")
     assert retrain.entrypoint == "flows.retrain.retrain"
+
+
+def test_an_alert_is_planned_for_what_comes_and_for_its_end_on_its_own_models_changes_only() -> None:
+    """Whoever is told of BLOCK is told when it comes, from whatever, and when it goes, to whatever."""
+    (alert,) = plan([spec(alerts=(Alert(block="slack-webhook/risk", on=("BLOCK",)),)), spec("other")]).alerts
+    assert alert.name == "trimtab: tell slack-webhook/risk of loan"
+    assert (alert.resource, alert.block) == ("trimtab.model.loan", "slack-webhook/risk")
+    told = {
+        f"{before}>{after}": any(fnmatch.fnmatchcase(f"{before}>{after}", pattern) for pattern in alert.changes)
+        for before, after in itertools.permutations(("NONE", "ALERT", "BLOCK"), 2)
+    }
+    assert {change for change, is_told in told.items() if is_told} == {
+        *("NONE>BLOCK", "ALERT>BLOCK", "BLOCK>NONE", "BLOCK>ALERT"),
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"block": "risk"}, {"block": "slack-webhook/risk", "on": ()}, {"block": "a/b", "on": ("NONE",)}]
+)
+def test_an_alert_names_a_block_by_type_and_name_and_at_least_one_action(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Alert(**wrong)
