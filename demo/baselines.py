@@ -53,12 +53,12 @@ def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end:
 
 def _train(model: Model, as_of: datetime, rows: pa.Table) -> np.ndarray:
     """Scores of these rows by a model trained as ``retrain`` would at ``as_of``."""
-    from tasks.data import time_windows
     from trimtab.scoring.model import Encoder, estimator_scorer
     from trimtab.training.artifacts import feature_manifest
     from trimtab.training.snapshots import conform, feature_columns
+    from trimtab.training.windows import training_span
 
-    spec, (start, end) = model.spec, time_windows(model.spec, as_of)["training"]
+    spec, (start, end) = model.spec, training_span(model.spec, as_of)
     frame = model.function(spec.source)(start, end, as_of)
     table = conform(spec, frame, start, end, spec.training.minimum_rows)
     features = feature_manifest(spec, table)

@@ -95,14 +95,14 @@ def retrain(
         return skipped
     if ended := lineage.recorded(Retraining, content_id("retraining", _record(why).id)):
         return ended
-    training = _record(take_snapshot(model, "training", why.as_of))
+    training = _training_snapshots(model, why)
     judging = _record(take_snapshot(model, "evaluation", why.as_of))
-    validation, _ = _validated(model, training), _validated(model, judging)
-    candidates = _trained(model, training, validation, why)
+    *validations, _ = [_validated(model, snapshot) for snapshot in (*training, judging)]
+    candidates = _trained(model, training, validations, why)
     champion = _champion_before(why)
     evaluation = _evaluated(model, candidates, champion, judging)
     decision = _decided(model, why, evaluation)
-    show_decision(decision, {candidate.id: candidate.trainer for candidate in candidates})
+    show_decision(decision, _names(candidates, training))
     note_decision(candidates, evaluation, decision)
     if decision.winner_id is None:
         _settle(model)
@@ -135,14 +135,31 @@ def _validated(model: str, snapshot: Snapshot) -> Validation:
         raise
 
 
-def _trained(model: str, snapshot: Snapshot, validation: Validation, why: Cause) -> list[Candidate]:
-    """One candidate a trainer; what was trained on this snapshot before is not trained again."""
+def _training_snapshots(model: str, why: Cause) -> list[Snapshot]:
+    """One a training window; of those that hold the very same rows the first alone."""
+    windows = load_model(Settings.from_env().models_dir, model).spec.training.windows
+    taken = [take_snapshot(model, "training", why.as_of, window.name) for window in windows]
+    distinct: dict[str, Snapshot] = {}
+    for snapshot in taken or [take_snapshot(model, "training", why.as_of)]:
+        distinct.setdefault(snapshot.digest, snapshot)
+    return [_record(snapshot) for snapshot in distinct.values()]
+
+
+def _trained(model: str, snapshots: list[Snapshot], validations: list[Validation], why: Cause) -> list[Candidate]:
+    """One candidate a trainer and snapshot; what was trained on a snapshot before is not trained again."""
     found = load_model(Settings.from_env().models_dir, model)
     return [
         lineage.recorded(Candidate, candidate_id(found, trainer.name, snapshot.id))
         or _record(train(model, trainer.name, snapshot, validation, why.id))
+        for snapshot, validation in zip(snapshots, validations, strict=True)
         for trainer in found.spec.trainers
     ]
+
+
+def _names(candidates: list[Candidate], snapshots: list[Snapshot]) -> dict[str, str]:
+    """What each candidate is called, by id: its trainer, and its training window where several compete."""
+    windows = {snapshot.id: f" on {snapshot.window}" if snapshot.window else "" for snapshot in snapshots}
+    return {candidate.id: candidate.trainer + windows[candidate.snapshot_id] for candidate in candidates}
 
 
 def _champion_before(why: Cause) -> Candidate | None:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from trimtab.errors import SourceError, TrimtabError
+from trimtab.errors import SourceError, TooFewRowsError, TrimtabError
+from trimtab.ledger import Ledger
 from trimtab.models import Model, load_model
-from trimtab.records import Snapshot, content_id
+from trimtab.records import LeftOut, Release, Ruling, Snapshot, content_id
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec
-
-EVALUATION_MINIMUM_ROWS = 100
-"""An evaluation slice may be smaller than a training set, but not smaller than this (or ``training.minimum_rows``)."""
-
-
-def time_windows(
-    spec: ModelSpec, as_of: datetime
-) -> dict[Literal["training", "evaluation"], tuple[datetime, datetime]]:
-    """Which event times train and which judge: the latest slice that is mature at ``as_of``, and the span before it."""
-    end = as_of - spec.label_maturity
-    middle = end - spec.training.evaluation_window
-    return {"training": (middle - spec.training.window, middle), "evaluation": (middle, end)}
+from trimtab.spec import ModelSpec, TrainingWindow
+from trimtab.training.blocks import standing_blocks
+from trimtab.training.windows import (
+    Interval,
+    change_since,
+    evaluation_span,
+    least_rows,
+    leave_out,
+    require_rows,
+    training_span,
+    within,
+)
 
 
 @task(
@@ -36,37 +37,67 @@ def time_windows(
     tags=["source"],
     cache_policy=NO_CACHE,
 )
-def take_snapshot(model: str, purpose: Literal["training", "evaluation"], as_of: datetime) -> Snapshot:
+def take_snapshot(
+    model: str, purpose: Literal["training", "evaluation"], as_of: datetime, window: str = ""
+) -> Snapshot:
     """Load a model's rows as they were known at ``as_of`` and keep them under their digest.
 
-    Idempotent: the same rows give the same file and the same record. Does not record.
+    Rows within a blocked span are left out, and the snapshot says which spans. Idempotent: the same rows give the same
+    file and the same record. Does not record.
 
     Parameters
     ----------
     model
         Name of the model.
     purpose
-        Which of the two spans before ``as_of`` (`time_windows`).
+        Which of the two spans before ``as_of`` (trimtab/training/windows.py).
     as_of
         Rows whose target became known later are not asked for. Timezone-aware.
+    window
+        Name of one of ``training.windows``, where several compete.
 
     Raises
     ------
     SourceError
         If the source fails, or returns something other than the spec promises.
     """
-    from trimtab.training.snapshots import conform, write_table
-
     settings = Settings.from_env()
     found = load_model(settings.models_dir, model)
-    spec = found.spec
-    start, end = (moment.astimezone(UTC) for moment in time_windows(spec, as_of)[purpose])
-    least = spec.training.minimum_rows if purpose == "training" else _evaluation_minimum(spec)
-    table = conform(spec, _load(found, start, end, as_of), start, end, least)
-    digest, path = write_table(table, settings.snapshots_dir)
+    spec, ledger = found.spec, Ledger(settings.ledger)
+    blocked = standing_blocks(ledger, model, as_of)
+    asked = _training_window(spec, window)
+    if purpose == "evaluation":
+        return _snapshot(found, purpose, as_of, evaluation_span(spec, as_of), blocked, window)
+    span = training_span(spec, as_of, asked, _changed_at(spec, ledger, as_of, asked))
+    usual = training_span(spec, as_of)
+    if asked is None or asked.span != "since_change" or span == usual:
+        return _snapshot(found, purpose, as_of, span, blocked, window)
+    try:
+        return _snapshot(found, purpose, as_of, span, blocked, window)
+    except TooFewRowsError:
+        return _snapshot(found, purpose, as_of, usual, blocked, window)
+
+
+def _snapshot(
+    model: Model,
+    purpose: Literal["training", "evaluation"],
+    as_of: datetime,
+    span: Interval,
+    blocked: Sequence[LeftOut],
+    window: str,
+) -> Snapshot:
+    from trimtab.training.snapshots import conform, write_table
+
+    spec, (start, end) = model.spec, span
+    left_out = within(blocked, span)
+    table = leave_out(conform(spec, _load(model, start, end, as_of), start, end, 0), spec.event_time, left_out)
+    require_rows(spec, table, span, least_rows(spec, purpose), left_out)
+    digest, path = write_table(table, Settings.from_env().snapshots_dir)
+    # Snapshots that leave nothing out keep the ids that they had before blocks were thought of.
+    besides = [*([window] if window else []), *(one.model_dump(mode="json") for one in left_out)]
     return Snapshot(
-        id=content_id("snapshot", model, digest, start, end, as_of, purpose),
-        model=model,
+        id=content_id("snapshot", spec.name, digest, start, end, as_of, purpose, *besides),
+        model=spec.name,
         digest=digest,
         uri=str(path),
         rows=table.num_rows,
@@ -76,11 +107,26 @@ def take_snapshot(model: str, purpose: Literal["training", "evaluation"], as_of:
         purpose=purpose,
         columns={field.name: str(field.type) for field in table.schema},
         source=spec.source,
+        window=window,
+        left_out=left_out,
     )
 
 
-def _evaluation_minimum(spec: ModelSpec) -> int:
-    return min(EVALUATION_MINIMUM_ROWS, spec.training.minimum_rows)
+def _training_window(spec: ModelSpec, name: str) -> TrainingWindow | None:
+    if not name:
+        return None
+    for window in spec.training.windows:
+        if window.name == name:
+            return window
+    there = [window.name for window in spec.training.windows]
+    raise SourceError(f"{spec.name} has no training window {name!r}; it has {there or 'none by name'}")
+
+
+def _changed_at(spec: ModelSpec, ledger: Ledger, as_of: datetime, window: TrainingWindow | None) -> datetime | None:
+    if window is None or window.span != "since_change":
+        return None
+    releases = [release for release in ledger.records(Release, spec.name) if release.since <= as_of]
+    return change_since(spec, releases[-1].id, ledger.records(Ruling, spec.name), as_of) if releases else None
 
 
 def _load(model: Model, start: datetime, end: datetime, as_of: datetime) -> object:

@@ -6,6 +6,7 @@
     ├── SpecError                  a model folder, suite or setting says something impossible
     │   └── UnknownModelError      no model of that name
     ├── SourceError                a data source returned something other than its spec promises
+    │   └── TooFewRowsError        it has fewer rows for a span than training or judging needs
     ├── ValidationFailedError      a Great Expectations suite failed: nothing is trained on such data
     ├── TrainingError              a trainer failed or returned something unusable
     │   └── ParityError            a compiled artifact does not predict what its original predicts
@@ -47,6 +48,10 @@ class UnknownModelError(SpecError):
 
 class SourceError(TrimtabError):
     """A data source returned something other than its spec promises."""
+
+
+class TooFewRowsError(SourceError):
+    """A span has fewer rows than training or judging needs."""
 
 
 class ValidationFailedError(TrimtabError):

@@ -57,8 +57,19 @@ class Cause(Record):
         return (self.ruling_id,) if self.ruling_id else ()
 
 
+class LeftOut(Value):
+    """Rows that a snapshot of [start, end) would hold but for a block; ``because`` is the id of what blocks them."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+    because: str
+
+
 class Snapshot(Record):
-    """Rows as they were known at ``as_of``, in one content-addressed Parquet file. ``end`` is exclusive."""
+    """Rows as they were known at ``as_of``, in one content-addressed Parquet file. ``end`` is exclusive.
+
+    ``window`` names the training window where several compete; rows within ``left_out`` are not in the file.
+    """
 
     kind: ClassVar[str] = "snapshot"
     digest: str
@@ -70,6 +81,11 @@ class Snapshot(Record):
     purpose: Literal["training", "evaluation"]
     columns: dict[str, str]
     source: str
+    window: str = ""
+    left_out: tuple[LeftOut, ...] = ()
+
+    def parents(self) -> tuple[str, ...]:
+        return tuple(sorted({one.because for one in self.left_out}))
 
 
 class FailedExpectation(Value):
@@ -379,6 +395,30 @@ class HoldReleased(Record):
         return (self.hold_id,)
 
 
+class BlockedSpan(Record):
+    """Rows with event time in [start, end) that a person keeps from training and evaluation, until it is lifted."""
+
+    kind: ClassVar[str] = "blocked-span"
+    start: AwareDatetime
+    end: AwareDatetime
+    reason: str
+    blocked_by: str
+    blocked_at: AwareDatetime
+
+
+class BlockedSpanLifted(Record):
+    """The end of a block: ``blocked_id`` is that of a `BlockedSpan`, or of a BLOCK ruling, which blocks its window."""
+
+    kind: ClassVar[str] = "blocked-span-lifted"
+    blocked_id: str
+    reason: str
+    lifted_by: str
+    lifted_at: AwareDatetime
+
+    def parents(self) -> tuple[str, ...]:
+        return (self.blocked_id,)
+
+
 class Pruning(Record):
     """The intention to delete a segment under a model's retention, stated before anything is deleted.
 
@@ -433,6 +473,8 @@ RECORDS: dict[str, type[Record]] = {
         Segment,
         Hold,
         HoldReleased,
+        BlockedSpan,
+        BlockedSpanLifted,
         Pruning,
         Pruned,
     )

@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from trimtab.records import content_id
 
@@ -27,6 +27,9 @@ RESERVED_COLUMNS = frozenset(
 )
 """Columns that the prediction log adds; no feature may have such a name."""
 
+MAXIMUM_CANDIDATES = 12
+"""Trainers times training windows: each is trained, evaluated and gated at every retraining."""
+
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _CRON_ITEM = re.compile(r"^(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9]\d?))?$", re.ASCII)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -40,6 +43,11 @@ _CRON_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
 )
 """What each field of a cron line is, its least and its greatest number, and the names of its numbers."""
 _LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def _unique(label: str, names: list[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{label} names {twice} more than once; each name must be there once")
 
 
 def _as_span(value: Any) -> Any:
@@ -91,12 +99,48 @@ class Trainer(_Part):
     _check_function = field_validator("function")(lambda value: _function_name(value))
 
 
+class TrainingWindow(_Part):
+    """Rows that a candidate is trained on, up to the slice that judges (trimtab/training/windows.py).
+
+    ``span`` is a length of time, ``"all"`` (since ``training.earliest``), or ``"since_change"``: since the window from
+    which on the serving release's performance or features were off; where that is not known or gives too few rows,
+    ``training.window``.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    span: Literal["all", "since_change"] | Span
+
+    @field_validator("span")
+    @classmethod
+    def _is_longer_than_zero(cls, value: Any) -> Any:
+        if isinstance(value, timedelta) and value <= timedelta(0):
+            raise ValueError(f"is {value}; it must be longer than zero")
+        return value
+
+
 class Training(_Part):
-    """Which rows train and which judge: the slice up to ``as_of - label_maturity`` judges, the one before it trains."""
+    """Which rows train and which judge: the slice up to ``as_of - label_maturity`` judges, the one before it trains.
+
+    ``windows``: several that compete; each trainer makes a candidate on each, all are judged on the same slice, and the
+    gates choose. Without them there is one, of length ``window``. ``earliest``: the first moment that there are rows
+    of; a window of ``"all"`` needs it. At most `MAXIMUM_CANDIDATES` candidates a retraining.
+    """
 
     window: Span = timedelta(days=90)
+    windows: tuple[TrainingWindow, ...] = ()
+    earliest: AwareDatetime | None = None
     evaluation_window: Span = timedelta(days=14)
     minimum_rows: int = Field(default=1_000, ge=20)
+
+    @model_validator(mode="after")
+    def _windows_hang_together(self) -> Self:
+        _unique("training.windows", [window.name for window in self.windows])
+        if self.earliest is None and (of_all := [window.name for window in self.windows if window.span == "all"]):
+            raise ValueError(
+                f"window {of_all[0]!r} is 'all' and earliest is not given; it must say since when there are rows, "
+                "such as datetime(2024, 1, 1, tzinfo=UTC)"
+            )
+        return self
 
 
 class Gates(_Part):
@@ -264,6 +308,12 @@ class ModelSpec(_Part):
         _unique("features", names)
         _unique("trainers", [trainer.name for trainer in self.trainers])
         _unique("alerts", [alert.block for alert in self.alerts])
+        candidates = len(self.trainers) * max(1, len(self.training.windows))
+        if candidates > MAXIMUM_CANDIDATES:
+            raise ValueError(
+                f"{len(self.trainers)} trainers on {len(self.training.windows)} windows make {candidates} candidates; "
+                f"at most {MAXIMUM_CANDIDATES} are trained at a time"
+            )
         if taken := sorted(RESERVED_COLUMNS.intersection(names)):
             raise ValueError(f"features are named {taken}; these names belong to the prediction log: choose others")
         if self.target.name in names:
@@ -340,11 +390,6 @@ def _k_of_m(value: tuple[int, int]) -> tuple[int, int]:
     if not 1 <= k <= m:
         raise ValueError(f"persistence is {value}; it must be (k, m) with 1 <= k <= m")
     return value
-
-
-def _unique(label: str, names: list[str]) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{label} names {twice} more than once; each name must be there once")
 
 
 def _check_cron(line: str) -> None:

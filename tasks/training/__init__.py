@@ -124,7 +124,7 @@ def _train(
         "trimtab.validation_id": validation.id,
         "trimtab.cause_id": cause_id,
     }
-    name = f"{trainer.name} to {snapshot.end:%Y-%m-%d}"
+    name = f"{trainer.name} to {snapshot.end:%Y-%m-%d}" + (f" on {snapshot.window}" if snapshot.window else "")
     with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=tags) as run:
         built = build_artifact(model.spec, _fit(model, trainer, table), table, settings.artifacts_dir)
         uri = log_training(model.spec, trainer, snapshot, table, built)

@@ -11,12 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tasks.data import take_snapshot, time_windows
+from tasks.data import take_snapshot
 from trimtab.decay.slices import slice_labels
 from trimtab.errors import SourceError
 from trimtab.models import load_model
 from trimtab.settings import Settings
 from trimtab.training.snapshots import conform, read_snapshot, write_table
+from trimtab.training.windows import evaluation_span, training_span
 
 MODEL = load_model(Path(__file__).parents[1] / "models", "loan")
 START, END = datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 3, tzinfo=UTC)
@@ -90,9 +91,9 @@ def test_a_snapshot_twice_is_one_file_and_one_record(settings_env: Settings) -> 
 
 def test_training_rows_end_where_the_judging_rows_begin(settings_env: Settings) -> None:
     """The evaluation slice is the latest mature one; no row of it is trained on, none is in the future."""
-    spans = time_windows(MODEL.spec, AS_OF)
-    assert spans["training"][1] == spans["evaluation"][0]
-    assert spans["evaluation"][1] == AS_OF - MODEL.spec.label_maturity
+    judges = evaluation_span(MODEL.spec, AS_OF)
+    assert training_span(MODEL.spec, AS_OF).end == judges.start
+    assert judges.end == AS_OF - MODEL.spec.label_maturity
     judging = take_snapshot.fn("loan", "evaluation", AS_OF)
     times = read_snapshot(judging).column("event_time").to_pylist()
     assert min(times) >= judging.start

@@ -208,6 +208,8 @@ def _candidate(ledger: Ledger, candidate: Candidate) -> Node:
 def _snapshot(ledger: Ledger, snapshot: Snapshot, because: str) -> Node:
     facts = (
         ("events", f"{said(snapshot.start)} to {said(snapshot.end)}, as known at {said(snapshot.as_of)}"),
+        *((("window", snapshot.window),) if snapshot.window else ()),
+        *(("left out", f"{said(one.start)} to {said(one.end)}: {one.because}") for one in snapshot.left_out),
         ("digest", snapshot.digest),
         ("from", snapshot.source),
         ("file", snapshot.uri),
