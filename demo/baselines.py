@@ -54,25 +54,16 @@ def retrained_monthly(flights: Flights, first: np.ndarray, start: datetime, end:
 def _train(model: Model, as_of: datetime, rows: pa.Table) -> np.ndarray:
     """Scores of these rows by a model trained as ``retrain`` would at ``as_of``."""
     from trimtab.scoring.model import Encoder, estimator_scorer
-    from trimtab.training.artifacts import feature_manifest
-    from trimtab.training.snapshots import conform, feature_columns
+    from trimtab.training.fitting import fit
+    from trimtab.training.snapshots import conform
     from trimtab.training.windows import training_span
 
     spec, (start, end) = model.spec, training_span(model.spec, as_of)
     frame = model.function(spec.source)(start, end, as_of)
     table = conform(spec, frame, start, end, spec.training.minimum_rows)
-    features = feature_manifest(spec, table)
-    encode = Encoder(features)
-    categorical = np.array([feature.type == "category" for feature in features])
     trainer = spec.trainers[0]
-    estimator = model.function(trainer.function)(
-        encode(feature_columns(spec, table)),
-        table[spec.target.name].to_numpy(),
-        categorical,
-        trainer.seed,
-        **trainer.parameters,
-    )
-    return estimator_scorer(estimator, spec.target.kind)(encode(_columns(model, rows)))
+    features, estimator = fit(spec, trainer, model.function(trainer.function), table)
+    return estimator_scorer(estimator, spec.target.kind)(Encoder(features)(_columns(model, rows)))
 
 
 def _months(start: datetime, end: datetime) -> Iterator[datetime]:

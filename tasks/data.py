@@ -9,7 +9,7 @@ from typing import Literal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from trimtab.errors import SourceError, TooFewRowsError, TrimtabError
+from trimtab.errors import SourceError, TooFewRowsError
 from trimtab.ledger import Ledger
 from trimtab.models import Model, load_model
 from trimtab.records import LeftOut, Release, Ruling, Snapshot, content_id
@@ -86,11 +86,11 @@ def _snapshot(
     blocked: Sequence[LeftOut],
     window: str,
 ) -> Snapshot:
-    from trimtab.training.snapshots import conform, write_table
+    from trimtab.training.snapshots import conform, load_rows, write_table
 
     spec, (start, end) = model.spec, span
     left_out = within(blocked, span)
-    table = leave_out(conform(spec, _load(model, start, end, as_of), start, end, 0), spec.event_time, left_out)
+    table = leave_out(conform(spec, load_rows(model, start, end, as_of), start, end, 0), spec.event_time, left_out)
     require_rows(spec, table, span, least_rows(spec, purpose), left_out)
     digest, path = write_table(table, Settings.from_env().snapshots_dir)
     # Snapshots that leave nothing out keep the ids that they had before blocks were thought of.
@@ -127,22 +127,6 @@ def _changed_at(spec: ModelSpec, ledger: Ledger, as_of: datetime, window: Traini
         return None
     releases = [release for release in ledger.records(Release, spec.name) if release.since <= as_of]
     return change_since(spec, releases[-1].id, ledger.records(Ruling, spec.name), as_of) if releases else None
-
-
-def _load(model: Model, start: datetime, end: datetime, as_of: datetime) -> object:
-    load = model.function(model.spec.source)
-    try:
-        return load(start, end, as_of)
-    except TrimtabError:
-        raise
-    except Exception as error:
-        hint = ""
-        if "datetime" in str(error) and "compar" in str(error):
-            hint = "; start, end and as_of are in UTC: make the times of the data so, with dt.tz_localize('UTC')"
-        raise SourceError(
-            f"source {model.spec.source!r} of {model.spec.name} failed on [{start}, {end}): "
-            f"{type(error).__name__}: {error}{hint}"
-        ) from error
 
 
 def _did_not_answer(error: object) -> bool:

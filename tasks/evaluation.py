@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
@@ -11,16 +11,13 @@ from prefect.cache_policies import NO_CACHE
 
 from trimtab.errors import EvaluationError
 from trimtab.models import load_model
-from trimtab.records import Candidate, Decision, Evaluation, Metric, SliceScore, Snapshot, content_id
+from trimtab.records import Candidate, Decision, Evaluation, Metric, Snapshot, content_id
 from trimtab.settings import Settings
 from trimtab.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-
-SEED = 20130101
-"""Of the bootstrap: the same rows and artifacts give the same intervals."""
 
 
 @task(task_run_name="evaluate {model}", timeout_seconds=3600, tags=["evaluation"], cache_policy=NO_CACHE)
@@ -46,7 +43,7 @@ def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | 
     EvaluationError
         If an artifact is missing or altered, or does not score these rows.
     """
-    from trimtab.metrics import compare
+    from trimtab.training.judging import judge
     from trimtab.training.snapshots import read_snapshot
 
     settings = Settings.from_env()
@@ -56,24 +53,8 @@ def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | 
     subjects = {one.id: one for one in (*candidates, *((champion,) if champion else ()))}
     scores = {subject: score(spec, one, table, settings) for subject, one in sorted(subjects.items())}
     champion_id = champion.id if champion else None
-    result = compare(
-        spec.target.kind,
-        target,
-        scores,
-        baseline=champion_id,
-        threshold=spec.serving.decision_threshold,
-        confidence=spec.gates.confidence,
-        seed=SEED,
-    )
-    evaluation = Evaluation(
-        id=evaluation_id(snapshot, champion, candidates),
-        model=model,
-        snapshot_id=snapshot.id,
-        champion_id=champion_id,
-        scores=result.scores,
-        differences=result.differences,
-        slices=tuple(_slices(spec, table, target, scores)),
-    )
+    record_id = evaluation_id(snapshot, champion, candidates)
+    evaluation = judge(spec, record_id, snapshot.id, table, scores, champion_id)
     _show(spec, evaluation, {one.id: _label(one, champion_id) for one in subjects.values()}, target, scores)
     return evaluation
 
@@ -129,34 +110,6 @@ def show_decision(decision: Decision, trainers: Mapping[str, str]) -> None:
         description=headline,
         markdown=f"# {headline}\n\n{decision.reason}\n\nRecorded as `{decision.id}`, from `{decision.evaluation_id}`.",
     )
-
-
-def _slices(
-    spec: ModelSpec, table: pa.Table, target: np.ndarray, scores: Mapping[str, np.ndarray]
-) -> Iterator[SliceScore]:
-    """The gate metric of every model on every slice with enough rows."""
-    import numpy as np
-
-    from trimtab.decay.slices import slice_labels
-    from trimtab.metrics import compare
-
-    types = {feature.name: feature.type for feature in spec.features}
-    for column in spec.gates.slices:
-        labels = slice_labels(table.column(column), types[column])
-        for value, rows in zip(*np.unique(labels, return_counts=True), strict=True):
-            if rows < spec.gates.minimum_slice_rows:
-                continue
-            here = labels == value
-            result = compare(
-                spec.target.kind,
-                target[here],
-                {subject: said[here] for subject, said in scores.items()},
-                metrics=(spec.gate_metric,),
-                threshold=spec.serving.decision_threshold,
-                seed=SEED,
-            )
-            for subject, metrics in result.scores.items():
-                yield SliceScore(subject=subject, column=column, value=str(value), metric=metrics[spec.gate_metric])
 
 
 def _label(candidate: Candidate, champion_id: str | None) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.training.mlflow_run import log_training
-from trimtab.errors import ServiceUnavailableError, TrainingError, TrimtabError
+from trimtab.errors import ServiceUnavailableError, TrainingError
 from trimtab.models import Model, load_model
 from trimtab.records import Candidate, Snapshot, Validation, content_id
 from trimtab.release.environment import export_lock, lock_digest
@@ -110,6 +109,7 @@ def _train(
     import mlflow
 
     from trimtab.training.artifacts import build_artifact
+    from trimtab.training.fitting import fit
     from trimtab.training.snapshots import read_snapshot
 
     table = read_snapshot(snapshot)
@@ -126,7 +126,8 @@ def _train(
     }
     name = f"{trainer.name} to {snapshot.end:%Y-%m-%d}" + (f" on {snapshot.window}" if snapshot.window else "")
     with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=tags) as run:
-        built = build_artifact(model.spec, _fit(model, trainer, table), table, settings.artifacts_dir)
+        _, estimator = fit(model.spec, trainer, model.function(trainer.function), table)
+        built = build_artifact(model.spec, estimator, table, settings.artifacts_dir)
         uri = log_training(model.spec, trainer, snapshot, table, built)
         candidate = Candidate(
             id=record_id,
@@ -146,33 +147,6 @@ def _train(
         # Set last: a run without it was cut off, and is not used.
         client.set_tag(run.info.run_id, TAG_CANDIDATE, candidate.model_dump_json())
     return candidate
-
-
-def _fit(model: Model, trainer: Trainer, table: pa.Table) -> Any:
-    import numpy as np
-
-    from trimtab.scoring.model import Encoder
-    from trimtab.training.artifacts import feature_manifest
-    from trimtab.training.snapshots import feature_columns
-
-    features = feature_manifest(model.spec, table)
-    matrix = Encoder(features)(feature_columns(model.spec, table))
-    target = table.column(model.spec.target.name).to_numpy()
-    categorical = np.array([feature.type == "category" for feature in features])
-    if model.spec.target.kind == "binary" and len(np.unique(target)) == 1:
-        raise TrainingError(
-            f"{model.spec.name}: all {len(target)} rows have target {target[0]}; both classes are needed"
-        )
-    fit = model.function(trainer.function)
-    try:
-        return fit(matrix, target, categorical, trainer.seed, **trainer.parameters)
-    except TrimtabError:
-        raise
-    except Exception as error:
-        raise TrainingError(
-            f"trainer {trainer.name!r} of {model.spec.name} failed on {len(matrix)} rows: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def _logged_before(client: MlflowClient, model: str, record_id: str, settings: Settings) -> Candidate | None:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from trimtab.cli import blocks, breaker, ledger, outcomes, predictions, retention, runs, stack, tokens
+from trimtab.cli import backtest, blocks, breaker, ledger, outcomes, predictions, retention, runs, stack, tokens
 from trimtab.cli.terminal import error_console
 from trimtab.errors import TrimtabError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(stack.app)
 app.add_typer(runs.app)
 app.add_typer(blocks.app)
+app.add_typer(backtest.app)
 predictions.app.add_typer(retention.app)
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trimtab.errors import SourceError
+from trimtab.errors import SourceError, TrimtabError
+from trimtab.models import Model
 from trimtab.records import Snapshot
 from trimtab.spec import ModelSpec
 
@@ -22,6 +23,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EVENT_TIME = pa.timestamp("us", tz="UTC")
+
+
+def load_rows(model: Model, start: datetime, end: datetime, as_of: datetime) -> object:
+    """What a model's source returns for [start, end), as it was known at ``as_of``: whatever that is.
+
+    Raises
+    ------
+    SourceError
+        If it fails; its own error is the cause.
+    """
+    load = model.function(model.spec.source)
+    try:
+        return load(start, end, as_of)
+    except TrimtabError:
+        raise
+    except Exception as error:
+        hint = ""
+        if "datetime" in str(error) and "compar" in str(error):
+            hint = "; start, end and as_of are in UTC: make the times of the data so, with dt.tz_localize('UTC')"
+        raise SourceError(
+            f"source {model.spec.source!r} of {model.spec.name} failed on [{start}, {end}): "
+            f"{type(error).__name__}: {error}{hint}"
+        ) from error
 
 
 def conform(spec: ModelSpec, frame: Any, start: datetime, end: datetime, minimum_rows: int) -> pa.Table:
@@ -60,14 +84,26 @@ def conform(spec: ModelSpec, frame: Any, start: datetime, end: datetime, minimum
             f"source {spec.source!r} returned {len(frame)} rows for [{start}, {end}); "
             f"at least {minimum_rows} are needed"
         )
-    columns = {spec.event_time: _event_time(spec, frame[spec.event_time], start, end)}
+    _check_span(spec, frame[spec.event_time], start, end)
+    table = pa.table(typed_columns(spec, frame))
+    return table.sort_by([(name, "ascending") for name in table.column_names])
+
+
+def typed_columns(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, pa.Array]:
+    """The columns of a frame in the types that its rows have in a snapshot, in the frame's order.
+
+    Raises
+    ------
+    SourceError
+        As in :func:`conform`.
+    """
+    columns = {spec.event_time: _event_time(spec, frame[spec.event_time])}
     if spec.key:
         columns[spec.key] = pa.array(frame[spec.key].astype(str), type=pa.string())
     for feature in spec.features:
         columns[feature.name] = _CONVERT[feature.type](feature.name, frame[feature.name])
     columns[spec.target.name] = _target(spec, frame[spec.target.name])
-    table = pa.table(columns)
-    return table.sort_by([(name, "ascending") for name in table.column_names])
+    return columns
 
 
 def write_table(table: pa.Table, folder: Path) -> tuple[str, Path]:
@@ -108,23 +144,29 @@ def feature_columns(spec: ModelSpec, table: pa.Table) -> dict[str, list[Any]]:
     return {name: table.column(name).to_pylist() for name in spec.feature_names}
 
 
-def _event_time(spec: ModelSpec, values: pd.Series[Any], start: datetime, end: datetime) -> pa.Array:
+def _event_time(spec: ModelSpec, values: pd.Series[Any]) -> pa.Array:
     if getattr(values.dtype, "tz", None) is None:
         raise SourceError(
             f"column {spec.event_time!r} has type {values.dtype}; "
-            f"it must be a timezone-aware time (UTC), such as {start}"
+            "it must be a timezone-aware time (UTC), such as 2024-03-01 08:30:00+00:00"
         )
     if bool(values.isna().any()):
         raise SourceError(
             f"column {spec.event_time!r} has {int(values.isna().sum())} rows without a time; each needs one"
         )
+    return pa.array(values, type=EVENT_TIME)
+
+
+def _check_span(spec: ModelSpec, values: pd.Series[Any], start: datetime, end: datetime) -> None:
+    if getattr(values.dtype, "tz", None) is None:
+        # Refused with its type where it is converted: it cannot be compared.
+        return
     outside = values[(values < start) | (values >= end)]
     if len(outside):
         raise SourceError(
             f"column {spec.event_time!r} holds {outside.iloc[0].isoformat()} ({len(outside)} such rows); "
             f"the source was asked for [{start.isoformat()}, {end.isoformat()}) only"
         )
-    return pa.array(values, type=EVENT_TIME)
 
 
 def _number(name: str, values: pd.Series[Any]) -> pa.Array:

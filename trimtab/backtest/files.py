@@ -1,0 +1,194 @@
+"""A CSV or Parquet file as the rows of a history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.backtest.rows import PastRows
+from trimtab.decay.profile import SCORE
+from trimtab.errors import SourceError, SpecError
+from trimtab.spec import Feature, ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".parquet")
+
+FeatureType = Literal["number", "integer", "category", "boolean"]
+
+
+def read_file(path: Path) -> pa.Table:
+    """The rows of a CSV or Parquet file, as they are.
+
+    Raises
+    ------
+    SourceError
+        If it is not there, has another suffix, or is not what its suffix says.
+    """
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    if path.suffix not in SUFFIXES:
+        raise SourceError(f"{path} ends in {path.suffix!r}; it must be a .csv or a .parquet file")
+    if not path.is_file():
+        raise SourceError(f"there is no file {path}")
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        # Whatever an empty text means, it is no category.
+        nulls = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
+        return pyarrow.csv.read_csv(path, convert_options=nulls)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+
+
+def require_columns(table: pa.Table, wanted: dict[str, str]) -> None:
+    """Refuse a table that lacks a column; ``wanted`` says what each is for.
+
+    Raises
+    ------
+    SpecError
+        With the columns that there are.
+    """
+    for name, purpose in wanted.items():
+        if name not in table.column_names:
+            raise SpecError(
+                f"there is no column {name!r}, which is to be the {purpose}; there are {table.column_names}"
+            )
+
+
+def infer_features(table: pa.Table, names: list[str]) -> tuple[Feature, ...]:
+    """Each column as a feature of the type that its values have.
+
+    Raises
+    ------
+    SpecError
+        If a column holds what no feature can be, such as a time.
+    """
+    features = []
+    for name in names:
+        kind = feature_type(table.schema.field(name).type)
+        if kind is None:
+            raise SpecError(
+                f"column {name!r} holds {table.schema.field(name).type}; a feature holds numbers, texts or truth values"
+            )
+        features.append(Feature(name=name, type=kind))
+    return tuple(features)
+
+
+def feature_type(kind: pa.DataType) -> FeatureType | None:
+    """What a column of that Arrow type is as a feature; None if it is none."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind):
+        return "integer"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "category"
+    return None
+
+
+def is_identifier(column: pa.ChunkedArray) -> bool:
+    """Whether a whole number or text differs in every row: it names the row, and says nothing of another."""
+    texts = feature_type(column.type) in ("integer", "category")
+    return texts and len(column) > 1 and pc.count_distinct(column, mode="all").as_py() == len(column)
+
+
+def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> PastRows:
+    """Check the rows against the spec, and put them in the order of their event time.
+
+    Times without a zone count as UTC; a target that is null never became known.
+
+    Parameters
+    ----------
+    spec
+        Names the columns.
+    table
+        The rows, in any order.
+    score
+        The column that holds what a deployed model said; None: there is none.
+
+    Raises
+    ------
+    SourceError
+        If a column holds something other than the spec says; the message names column and value.
+    """
+    import pandas as pd
+
+    if not table.num_rows:
+        raise SourceError("the file has no rows; each line after the first must be one")
+    frame = table.to_pandas()
+    frame[spec.event_time] = _times(spec.event_time, frame[spec.event_time])
+    for feature in spec.features:
+        if feature.type == "category":
+            frame[feature.name] = frame[feature.name].astype("object").where(frame[feature.name].notna(), None)
+    known = frame[spec.target.name].notna().to_numpy()
+    frame[spec.target.name] = pd.to_numeric(frame[spec.target.name].where(known, 0).map(_plain), errors="coerce")
+    order = np.argsort(frame[spec.event_time].to_numpy(), kind="stable")
+    frame, known = frame.iloc[order].reset_index(drop=True), known[order]
+    rows = _conform(spec, frame)
+    # Checked together, so that a target that is not known is no reason to refuse its row.
+    target = pc.if_else(pa.array(known), rows[spec.target.name], pa.scalar(None, rows[spec.target.name].type))
+    rows = rows.set_column(rows.column_names.index(spec.target.name), spec.target.name, target)
+    if score is not None:
+        rows = rows.append_column(SCORE, pa.array(_scores(spec, score, frame[score])))
+    return PastRows(spec, rows)
+
+
+def _conform(spec: ModelSpec, frame: pd.DataFrame) -> pa.Table:
+    """As `conform` has it, in the order that the frame has: its own sorting would part rows from their scores."""
+    from trimtab.training.snapshots import typed_columns
+
+    return pa.table(typed_columns(spec, frame))
+
+
+def _times(name: str, values: pd.Series[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    if values.isna().any():
+        at = int(np.argmax(values.isna().to_numpy()))
+        raise SourceError(f"column {name!r} is empty in row {at + 1}; each row needs its time")
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        raise SourceError(f"column {name!r} holds {values.iloc[0]}; it must hold times, such as 2024-03-01 08:30:00")
+    parsed = pd.to_datetime(values, utc=True, errors="coerce", format=None if _is_time(values) else "ISO8601")
+    if parsed.isna().any():
+        at = int(np.argmax(parsed.isna().to_numpy()))
+        raise SourceError(
+            f"column {name!r} holds {values.iloc[at]!r} in row {at + 1}; it must hold times in ISO 8601, such as "
+            "2024-03-01 08:30:00"
+        )
+    return parsed.astype("datetime64[us, UTC]")
+
+
+def _is_time(values: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    return pd.api.types.is_datetime64_any_dtype(values.dtype)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, bool | np.bool_) else value
+
+
+def _scores(spec: ModelSpec, name: str, values: pd.Series[Any]) -> np.ndarray:
+    try:
+        scores = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"column {name!r} has type {values.dtype}; scores are numbers: {error}") from error
+    wrong = ~np.isfinite(scores)
+    if spec.target.kind == "binary":
+        wrong |= (scores < 0) | (scores > 1)
+    if wrong.any():
+        wanted = "a probability between 0 and 1" if spec.target.kind == "binary" else "a finite number"
+        raise SourceError(
+            f"column {name!r} holds {scores[wrong][0]} ({int(wrong.sum())} such rows); a score is {wanted}"
+        )
+    return scores

@@ -1,0 +1,156 @@
+"""What is replayed: a file, a model's source, or the predictions that are logged; read, and never written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.backtest.files import past_rows, read_file
+from trimtab.backtest.rows import PastRows
+from trimtab.backtest.run import Asked, Every
+from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings
+from trimtab.backtest.workshop import Deployment
+from trimtab.decay.profile import SCORE
+from trimtab.decay.reference import OUTCOME, Reference
+from trimtab.errors import LedgerError, SourceError
+from trimtab.ledger import Ledger
+from trimtab.models import Model
+from trimtab.predictions import read_window
+from trimtab.records import Decision, Evaluation, Release, Version
+from trimtab.settings import Settings
+from trimtab.spec import ModelSpec
+from trimtab.training.snapshots import conform, load_rows
+from trimtab.training.windows import training_span, training_windows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that `trimtab.backtest.run.backtest` asks for, and what a reader should know."""
+
+    rows: PastRows
+    asked: Asked
+    functions: dict[str, Callable[..., Any]]
+    logged: bool = False
+    deployments: tuple[Deployment, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def of_file(
+    path: Path,
+    small: SmallSpec,
+    start: datetime | None,
+    end: datetime | None,
+    always: Every,
+    settings: Sequence[str] = (),
+) -> Prepared:
+    """A CSV or Parquet file.
+
+    ``end`` is the last row's time if left out, and ``start`` a third of the way there; without ``training.window`` all
+    rows before the slice that judges train.
+
+    Raises
+    ------
+    SourceError, SpecError
+        If the file, the spec or a row is wrong, or the span is empty.
+    """
+    table = read_file(path)
+    spec, notes = model_spec(small, path.stem, table)
+    rows = past_rows(with_settings(spec, settings), table, small.score or None)
+    end = end or rows.last + timedelta(microseconds=1)
+    if start is None:
+        third = rows.beginning + (rows.last - rows.beginning) / 3
+        start = third.replace(hour=0, minute=0, second=0, microsecond=0)
+        notes = (*notes, f"--from is left out: the rows before {start:%Y-%m-%d}, a third of the time, come before")
+    _require_order(start, end)
+    if "window" not in small.training and not any(one.startswith("training.window=") for one in settings):
+        training = rows.spec.training.model_copy(
+            update={"window": max(end - rows.beginning, timedelta(microseconds=1))}
+        )
+        rows = replace(rows, spec=rows.spec.model_copy(update={"training": training}))
+    name, function = FUNCTIONS[small.kind]
+    return Prepared(rows, Asked(start, end, always), {name: function}, logged=bool(small.score), notes=notes)
+
+
+def of_model(model: Model, spec: ModelSpec, start: datetime, end: datetime, always: Every, now: datetime) -> Prepared:
+    """The rows of a model's source, as they are known now.
+
+    Raises
+    ------
+    SourceError
+        If the source fails or returns something other than the spec promises, or the span is empty.
+    """
+    _require_order(start, end)
+    begin = min(training_span(spec, start, window).start for window in (None, *training_windows(spec)))
+    table = conform(spec, load_rows(model, begin, end, max(now, end + spec.label_maturity)), begin, end, 1)
+    functions = {trainer.function: model.function(trainer.function) for trainer in spec.trainers}
+    return Prepared(PastRows(spec, table), Asked(start, end, always), functions)
+
+
+def of_log(settings: Settings, spec: ModelSpec, start: datetime, end: datetime, now: datetime) -> Prepared:
+    """The predictions that are logged, as the releases of then made them; rulings alone are replayed.
+
+    Raises
+    ------
+    SourceError
+        If the span is empty, or no release served in it whose reference is there.
+    """
+    _require_order(start, end)
+    begin = start - spec.window - spec.label_maturity
+    columns = ["event_time", *spec.feature_names, SCORE]
+    logged = read_window(settings.predictions_dir / spec.name, begin, end, now, columns)
+    if not logged.num_rows:
+        raise SourceError(f"no prediction of {spec.name} is logged in [{begin}, {end}); --from and --to must hold some")
+    outcome = pc.cast(logged[OUTCOME], pa.int64() if spec.target.kind == "binary" else pa.float64())
+    named = {spec.event_time: logged["event_time"]} | {name: logged[name] for name in spec.feature_names}
+    table = pa.table({**named, spec.target.name: outcome, SCORE: logged[SCORE]})
+    rows = PastRows(spec, table.sort_by(spec.event_time))
+    deployments = tuple(_deployed(settings, spec, start, end))
+    note = "logged predictions: what served is not retrained, and rulings alone are replayed"
+    return Prepared(rows, Asked(start, end, "never"), {}, logged=True, deployments=deployments, notes=(note,))
+
+
+def _deployed(settings: Settings, spec: ModelSpec, start: datetime, end: datetime) -> list[Deployment]:
+    ledger = Ledger(settings.ledger)
+    found = []
+    for release in ledger.records(Release, spec.name):
+        reference = Reference(settings.home / "references" / release.candidate_id)
+        if release.since >= end:
+            continue
+        if not reference.is_complete:
+            raise SourceError(
+                f"the reference of {release.id}, {reference.folder}, is not there in today's form; "
+                f"`trimtab watch {spec.name}` makes that of what serves"
+            )
+        evaluation = _evaluation(ledger, release)
+        metric = evaluation.scores.get(release.candidate_id, {}).get(spec.policy_metric)
+        found.append(Deployment(release, _logged_scores, reference, metric))
+    if not found or found[0].release.since > start:
+        first = found[0].release.since if found else "never"
+        raise SourceError(f"no release of {spec.name} served at {start}; the first was there {first}")
+    return found
+
+
+def _logged_scores(rows: pa.Table) -> Any:
+    return rows[SCORE].to_numpy()
+
+
+def _evaluation(ledger: Ledger, release: Release) -> Evaluation:
+    version = ledger.find(Version, release.version_id)
+    decision = ledger.find(Decision, version.decision_id) if version else None
+    evaluation = ledger.find(Evaluation, decision.evaluation_id) if decision else None
+    if evaluation is None:
+        raise LedgerError(f"the evaluation that {release.id} follows from is not on record")
+    return evaluation
+
+
+def _require_order(start: datetime, end: datetime) -> None:
+    if start >= end:
+        raise SourceError(
+            f"--from is {start.astimezone(UTC)} and --to is {end.astimezone(UTC)}; --from must come first"
+        )

@@ -1,0 +1,192 @@
+"""A spec from a few lines of TOML, and thresholds to try on any spec."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+from pydantic import BaseModel, Field, ValidationError
+
+from trimtab.backtest import trainers
+from trimtab.backtest.files import infer_features, is_identifier, require_columns
+from trimtab.errors import SpecError
+from trimtab.records import Value
+from trimtab.spec import ModelSpec
+
+_SPAN = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhdw])$")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+FUNCTIONS = {
+    "binary": ("trainers:boosting_classifier", trainers.boosting_classifier),
+    "regression": ("trainers:boosting_regressor", trainers.boosting_regressor),
+}
+"""The trainer of each kind of target, by the name that a spec gives it."""
+
+
+class SmallSpec(Value):
+    """What must be known of a file to backtest it; a column is named by its heading.
+
+    ``features`` are all other columns if left out, but for those that name the row. ``score`` is what a deployed model
+    said. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``. ``parameters`` go to the trainer,
+    scikit-learn's HistGradientBoosting. ``policy``, ``training``, ``gates`` and ``serving`` hold fields of the parts of
+    `trimtab.spec.ModelSpec` of that name.
+    """
+
+    name: str = ""
+    time: str = ""
+    target: str = ""
+    kind: str = "binary"
+    features: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    score: str = ""
+    window: str = "7d"
+    maturity: str = "1d"
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    policy: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    gates: dict[str, Any] = Field(default_factory=dict)
+    serving: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_small_spec(path: Path | None, given: Mapping[str, Any]) -> SmallSpec:
+    """The small spec of a TOML file, with what was given besides in place of what it says.
+
+    Raises
+    ------
+    SpecError
+        If there is no such file, it is no TOML, or a field is wrong.
+    """
+    fields: dict[str, Any] = {}
+    if path is not None:
+        try:
+            fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SpecError(f"there is no file {path}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SpecError(f"{path} is not TOML: {error}") from error
+    fields |= {name: value for name, value in given.items() if value}
+    try:
+        small = SmallSpec.model_validate(fields)
+    except ValidationError as error:
+        raise SpecError(_explain(str(path or "the spec"), error, SmallSpec)) from error
+    for name, option in (("time", "--time"), ("target", "--target")):
+        if not getattr(small, name):
+            raise SpecError(f"no {name} column is named; {option} or {name} = ... in the spec must name one")
+    if small.kind not in FUNCTIONS:
+        raise SpecError(f"kind is {small.kind!r}; it must be one of {sorted(FUNCTIONS)}")
+    return small
+
+
+def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The whole spec of a file's model, and what a reader should know of it.
+
+    Raises
+    ------
+    SpecError
+        If the table lacks a column, or a field is wrong.
+    """
+    purposes = {small.time: "time", small.target: "target"} | ({small.score: "score"} if small.score else {})
+    require_columns(table, purposes | dict.fromkeys(small.features, "feature"))
+    names, notes = list(small.features), []
+    if not names:
+        others = [column for column in table.column_names if column not in purposes]
+        rows_names = [column for column in others if is_identifier(table[column])]
+        names = [column for column in others if column not in rows_names]
+        notes.append(f"features: {', '.join(names)}" + (f"; not {', '.join(rows_names)}" if rows_names else ""))
+    trainer = {"name": "boosting", "function": FUNCTIONS[small.kind][0], "parameters": small.parameters}
+    fields = {
+        "name": re.sub(r"[^a-z0-9-]+", "-", (small.name or name).lower()).strip("-0123456789") or "file",
+        "source": "file:rows",
+        "event_time": small.time,
+        "target": {"name": small.target, "kind": small.kind},
+        "features": infer_features(table, names),
+        "protected": small.protected,
+        "suite": "none",
+        "trainers": [trainer],
+        "window": small.window,
+        "label_maturity": small.maturity,
+        "policy": small.policy,
+        "gates": small.gates,
+        "serving": small.serving,
+        "training": {"evaluation_window": small.window, "minimum_rows": 200, **small.training},
+    }
+    return _validated(fields, "the spec"), tuple(notes)
+
+
+def with_settings(spec: ModelSpec, settings: Sequence[str]) -> ModelSpec:
+    """The spec with some fields set: ``policy.performance_drop=0.01``, ``window=14d``, ``policy.persistence=[2,3]``.
+
+    Raises
+    ------
+    SpecError
+        If there is no such field, or the value is none for it.
+    """
+    fields = spec.model_dump()
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path.strip():
+            raise SpecError(f"{setting!r} sets nothing; it must be FIELD=VALUE, such as policy.performance_drop=0.01")
+        *parts, last = path.strip().split(".")
+        at: Any = fields
+        for part in parts:
+            at = at.get(part) if isinstance(at, dict) else None
+        if not isinstance(at, dict) or last not in at:
+            close = get_close_matches(last, at if isinstance(at, dict) else fields, n=1)
+            hint = f"; did you mean {'.'.join([*parts, close[0]])!r}?" if close else ""
+            raise SpecError(f"{path!r} is no field of the spec{hint}")
+        try:
+            at[last] = json.loads(text)
+        except ValueError:
+            at[last] = text
+    return _validated(fields, "--set")
+
+
+def _validated(fields: dict[str, Any], where: str) -> ModelSpec:
+    try:
+        return ModelSpec.model_validate(_with_spans(ModelSpec, fields))
+    except ValidationError as error:
+        raise SpecError(_explain(where, error, ModelSpec)) from error
+
+
+def _with_spans(part: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with texts such as ``7d`` as spans of time, where the part has spans; a time without a zone is in UTC."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        annotation = part.model_fields[name].annotation if name in part.model_fields else None
+        inner = _part_of(annotation)
+        if inner is not None and isinstance(value, Mapping):
+            found[name] = _with_spans(inner, value)
+        elif inner is not None and isinstance(value, list | tuple):
+            found[name] = [_with_spans(inner, one) if isinstance(one, Mapping) else one for one in value]
+        elif isinstance(value, str) and "timedelta" in str(annotation) and (match := _SPAN.match(value)):
+            found[name] = timedelta(**{_UNITS[match[2]]: float(match[1])})
+        elif isinstance(value, datetime) and value.tzinfo is None:
+            found[name] = value.replace(tzinfo=UTC)
+        else:
+            found[name] = value
+    return found
+
+
+def _part_of(annotation: Any) -> type[BaseModel] | None:
+    inner = (annotation, *get_args(annotation))
+    return next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
+def _explain(where: str, error: ValidationError, part: type[BaseModel]) -> str:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(step) for step in problem["loc"]) or "the whole"
+        if problem["type"] == "extra_forbidden":
+            close = get_close_matches(str(problem["loc"][-1]), part.model_fields, n=1)
+            lines.append(f"{path}: there is no such field" + (f"; did you mean {close[0]!r}?" if close else ""))
+            continue
+        value = f" is {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
+        message = problem["msg"].removeprefix("Value error, ").replace("such as timedelta(days=7)", "such as 7d or 12h")
+        lines.append(f"{path}{value}: {message}")
+    return f"{where} is refused: " + "; ".join(lines)

@@ -1,0 +1,30 @@
+"""The trainer of files that bring none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def boosting_classifier(
+    matrix: np.ndarray, target: np.ndarray, categorical: np.ndarray, seed: int, **parameters: Any
+) -> Any:
+    """Fit scikit-learn's HistGradientBoostingClassifier; see `trimtab.spec.Trainer` for the arguments."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(**_with(categorical, seed, parameters)).fit(matrix, target)
+
+
+def boosting_regressor(
+    matrix: np.ndarray, target: np.ndarray, categorical: np.ndarray, seed: int, **parameters: Any
+) -> Any:
+    """Fit scikit-learn's HistGradientBoostingRegressor; see `trimtab.spec.Trainer` for the arguments."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    return HistGradientBoostingRegressor(**_with(categorical, seed, parameters)).fit(matrix, target)
+
+
+def _with(categorical: np.ndarray, seed: int, parameters: dict[str, Any]) -> dict[str, Any]:
+    # Early stopping would judge on a random tenth, whose neighbours in time are trained on.
+    return {"categorical_features": categorical, "random_state": seed, "early_stopping": False, **parameters}

@@ -1,0 +1,50 @@
+"""From rows to an estimator, by a model's own trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trimtab.errors import TrainingError, TrimtabError
+from trimtab.scoring.model import Encoder, FeatureColumn
+from trimtab.spec import ModelSpec, Trainer
+from trimtab.training.artifacts import feature_manifest
+from trimtab.training.snapshots import feature_columns
+
+
+def fit(
+    spec: ModelSpec, trainer: Trainer, function: Callable[..., Any], table: pa.Table
+) -> tuple[tuple[FeatureColumn, ...], Any]:
+    """Train; returns the columns of the matrix, as its encoder wants them, and the estimator.
+
+    Parameters
+    ----------
+    spec, trainer
+        The model's spec, and one of its trainers.
+    function
+        What ``trainer.function`` names.
+    table
+        The training rows: features and target.
+
+    Raises
+    ------
+    TrainingError
+        If a binary target has one class alone, or the trainer fails.
+    """
+    features = feature_manifest(spec, table)
+    matrix = Encoder(features)(feature_columns(spec, table))
+    target = table.column(spec.target.name).to_numpy()
+    categorical = np.array([feature.type == "category" for feature in features])
+    if spec.target.kind == "binary" and len(np.unique(target)) == 1:
+        raise TrainingError(f"{spec.name}: all {len(target)} rows have target {target[0]}; both classes are needed")
+    try:
+        return features, function(matrix, target, categorical, trainer.seed, **trainer.parameters)
+    except TrimtabError:
+        raise
+    except Exception as error:
+        raise TrainingError(
+            f"trainer {trainer.name!r} of {spec.name} failed on {len(matrix)} rows: {type(error).__name__}: {error}"
+        ) from error
