@@ -69,7 +69,9 @@ def run(arguments: list[str]) -> Figures:
         kept = found["flight-delay"].kept["roc_auc"] or float("nan")
         tables.append(_ways(found["flight-delay"]))
     values = {name: _values(one) for name, one in found.items()}
-    return Figures(tuple(tables), values, "share of monthly retraining's gain in AUC that the policy keeps", kept, notes)
+    return Figures(
+        tuple(tables), values, "share of monthly retraining's gain in AUC that the policy keeps", kept, notes
+    )
 
 
 def car_loan(variant: str = "", settings: tuple[str, ...] = ()) -> Backtest:

@@ -96,10 +96,13 @@ def feature_type(kind: pa.DataType) -> FeatureType | None:
     return None
 
 
-def is_identifier(column: pa.ChunkedArray) -> bool:
-    """Whether a whole number or text differs in every row: it names the row, and says nothing of another."""
-    texts = feature_type(column.type) in ("integer", "category")
-    return texts and len(column) > 1 and pc.count_distinct(column, mode="all").as_py() == len(column)
+def is_feature(column: pa.ChunkedArray) -> bool:
+    """Whether a column can be a feature, and is no whole number or text that differs in every row: that names the row,
+    and says nothing of another."""
+    kind = feature_type(column.type)
+    if kind in ("integer", "category"):
+        return len(column) < 2 or bool(pc.count_distinct(column, mode="all").as_py() < len(column))
+    return kind is not None
 
 
 def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> PastRows:
@@ -121,7 +124,6 @@ def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> Pas
     SourceError
         If a column holds something other than the spec says; the message names column and value.
     """
-    import pandas as pd
 
     if not table.num_rows:
         raise SourceError("the file has no rows; each line after the first must be one")
@@ -131,7 +133,7 @@ def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> Pas
         if feature.type == "category":
             frame[feature.name] = frame[feature.name].astype("object").where(frame[feature.name].notna(), None)
     known = frame[spec.target.name].notna().to_numpy()
-    frame[spec.target.name] = pd.to_numeric(frame[spec.target.name].where(known, 0).map(_plain), errors="coerce")
+    frame[spec.target.name] = _target(spec, frame[spec.target.name], known)
     order = np.argsort(frame[spec.event_time].to_numpy(), kind="stable")
     frame, known = frame.iloc[order].reset_index(drop=True), known[order]
     rows = _conform(spec, frame)
@@ -174,8 +176,19 @@ def _is_time(values: pd.Series[Any]) -> bool:
     return pd.api.types.is_datetime64_any_dtype(values.dtype)
 
 
-def _plain(value: Any) -> Any:
-    return float(value) if isinstance(value, bool | np.bool_) else value
+def _target(spec: ModelSpec, values: pd.Series[Any], known: np.ndarray) -> pd.Series[Any]:
+    """As numbers, 0 where it is not known."""
+    import pandas as pd
+
+    plain = values.where(known, 0).map(lambda value: float(value) if isinstance(value, bool | np.bool_) else value)
+    numbers = pd.to_numeric(plain, errors="coerce")
+    if (wrong := numbers.isna().to_numpy()).any():
+        wanted = "0 or 1" if spec.target.kind == "binary" else "a number"
+        raise SourceError(
+            f"target {spec.target.name!r} holds {values.iloc[int(np.argmax(wrong))]!r} ({int(wrong.sum())} such rows); "
+            f"a {spec.target.kind} target is {wanted}, or empty where it is not known"
+        )
+    return numbers
 
 
 def _scores(spec: ModelSpec, name: str, values: pd.Series[Any]) -> np.ndarray:

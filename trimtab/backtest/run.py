@@ -112,7 +112,10 @@ def _notes(asked: Asked, windows: Sequence[tuple[datetime, datetime]]) -> tuple[
 def _first(workshop: Workshop, start: datetime) -> Deployment:
     made = workshop.retrain(first_cause(workshop.spec, start), None, History())
     if made.failed:
-        raise SourceError(f"the first model cannot be made as of {start}: {made.failed}")
+        raise SourceError(
+            f"the first model cannot be made as of {start}: {made.failed}; --from must leave rows before it that train "
+            "and judge"
+        )
     if made.deployment is None:
         reason = made.decision.reason if made.decision else ""
         raise TrainingError(f"the first model passes not every gate as of {start}: {reason}")

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
 from trimtab.backtest import trainers
-from trimtab.backtest.files import infer_features, is_identifier, require_columns
+from trimtab.backtest.files import infer_features, is_feature, require_columns
 from trimtab.errors import SpecError
 from trimtab.records import Value
 from trimtab.spec import ModelSpec
@@ -96,9 +96,10 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
     names, notes = list(small.features), []
     if not names:
         others = [column for column in table.column_names if column not in purposes]
-        rows_names = [column for column in others if is_identifier(table[column])]
-        names = [column for column in others if column not in rows_names]
-        notes.append(f"features: {', '.join(names)}" + (f"; not {', '.join(rows_names)}" if rows_names else ""))
+        left_out = [column for column in others if not is_feature(table[column])]
+        names = [column for column in others if column not in left_out]
+        besides = f"; left out, as they name the row or hold none of numbers, texts and truth values: {left_out}"
+        notes.append(f"the features are {', '.join(names)}" + (besides if left_out else ""))
     trainer = {"name": "boosting", "function": FUNCTIONS[small.kind][0], "parameters": small.parameters}
     fields = {
         "name": re.sub(r"[^a-z0-9-]+", "-", (small.name or name).lower()).strip("-0123456789") or "file",

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trimtab.backtest.results import ALWAYS, NEVER, POLICY, Backtest, BacktestWindow, Way
+from trimtab.backtest.results import ALWAYS, NEVER, POLICY, Backtest, BacktestWindow
 from trimtab.cli.terminal import console
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 COLOURS = {"BLOCK": "magenta", "ROLLBACK": "yellow", "RETRAIN": "red", "ALERT": "yellow", "NONE": "dim"}
-_NAMES = {POLICY: "the policy", NEVER: "never retrained", ALWAYS: "always retrained"}
-_REASON_LENGTH = 96
+_WIDTH_OF_A_FILE = 140
+_OTHER_COLUMNS, _LEAST_OF_WHY = 52, 28
+"""Characters of a line that the columns before the reason take at most, and what the reason has at least."""
+_NAMES = {NEVER: "never retrained", ALWAYS: "always retrained", POLICY: "the policy"}
 
 
 def show(found: Backtest, json_path: Path, plot_path: Path) -> None:
     """Print the windows, the ways, what was kept, and where the files are."""
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = _WIDTH_OF_A_FILE
+    screen.print(_windows(found, max(_LEAST_OF_WHY, screen.width - _OTHER_COLUMNS)))
+    screen.print()
+    screen.print(_ways(found))
+    screen.print()
+    for line in (*sentences(found), *(f"Note: {note}." for note in found.notes)):
+        screen.print(line, markup=False, soft_wrap=True)
+    screen.print(f"Written: {json_path} and {plot_path}", markup=False, soft_wrap=True)
+
+
+def sentences(found: Backtest) -> Iterator[str]:
+    """What came of it, in words."""
+    ruled = ", ".join(f"{count} × {action}" for action, count in sorted(found.actions.items()))
+    yield f"{len(found.windows)} windows were ruled on: {ruled}."
+    policy, always = found.way(POLICY), found.way(ALWAYS)
+    if policy is None or always is None:
+        return
+    kept = found.kept.get(found.metric)
+    if kept is None:
+        yield f"Always retraining gains nothing over never in {found.metric}: there is no gain to keep."
+        return
+    effort = f"and retrains {_times(policy.retrainings)} instead of {_times(always.retrainings)}"
+    if kept < 0:
+        yield f"The policy does worse than never retraining in {found.metric}, {effort}: try other thresholds."
+    else:
+        yield f"The policy keeps {kept:.0%} of what always retraining gains in {found.metric}, {effort}."
+
+
+def _windows(found: Backtest, of_why: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    screen = console()
     title = f"{found.name} from {found.start:%Y-%m-%d} to {found.end:%Y-%m-%d}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("window", "rows", "version", found.metric):
         table.add_column(heading, justify="left" if heading == "window" else "right", no_wrap=True)
     table.add_column("ruling", no_wrap=True)
-    table.add_column("why, and what followed")
+    table.add_column("why")
     for window in found.windows:
         ruling, value = window.ruling, window.metrics.get(POLICY)
         table.add_row(
@@ -33,58 +70,47 @@ def show(found: Backtest, json_path: Path, plot_path: Path) -> None:
             window.version,
             "" if value is None else f"{value:.4f}",
             Text(str(ruling.action), style=COLOURS[str(ruling.action)]),
-            Text(_why(window)),
+            Text(_shortened(_why(found, window), of_why)),
         )
-    screen.print(table)
-    screen.print()
-    screen.print(_ways(found))
-    screen.print()
-    for line in (*sentences(found), *(f"note: {note}" for note in found.notes)):
-        screen.print(line, markup=False)
-    screen.print(f"written: {json_path}, {plot_path}", markup=False, soft_wrap=True)
-
-
-def sentences(found: Backtest) -> Iterator[str]:
-    """What came of it, in words."""
-    ruled = ", ".join(f"{action} {count}" for action, count in sorted(found.actions.items()))
-    yield f"{len(found.windows)} windows were ruled on: {ruled}."
-    policy, always = found.way(POLICY), found.way(ALWAYS)
-    if policy is None or always is None:
-        return
-    kept = found.kept.get(found.metric)
-    effort = f"with {policy.retrainings} retrainings instead of {always.retrainings}"
-    if kept is None:
-        yield f"Always retraining gains nothing over never in {found.metric}: there is nothing to keep."
-    else:
-        yield f"The policy keeps {kept:.0%} of what always retraining gains in {found.metric}, {effort}."
-    for metric, share in found.kept.items():
-        if metric != found.metric and share is not None:
-            yield f"In {metric} it keeps {share:.0%}."
-
-
-def _ways(found: Backtest) -> object:
-    from rich.table import Table
-
-    table = Table(title="over all windows", title_justify="left", box=None, pad_edge=False)
-    metrics = list(dict.fromkeys([found.metric, *(name for way in found.ways for name in way.metrics)]))
-    table.add_column("way")
-    for heading in ("retrainings", "released", "rows with outcome", *metrics):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for way in sorted(found.ways, key=lambda way: [NEVER, ALWAYS, POLICY].index(way.name)):
-        counts = (f"{way.retrainings}", f"{way.releases}", f"{way.rows:,}")
-        table.add_row(_NAMES[way.name], *counts, *(_number(way, metric) for metric in metrics))
+        if window.outcome:
+            table.add_row("", "", "", "", "", Text(f"→ {window.outcome}", style="bold"))
     return table
 
 
-def _number(way: Way, metric: str) -> str:
-    value = way.metrics.get(metric)
-    return "" if value is None else f"{value:.4f}"
+def _ways(found: Backtest) -> Table:
+    from rich.table import Table
+
+    ways = [way for name in _NAMES if (way := found.way(name))]
+    table = Table(title="over all windows", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for way in ways:
+        table.add_column(_NAMES[way.name], justify="right")
+    if found.kept:
+        table.add_column("gain kept", justify="right")
+    if len(ways) > 1:
+        table.add_row("retrainings", *(f"{way.retrainings:,}" for way in ways))
+        table.add_row("released", *(f"{way.releases:,}" for way in ways))
+    for metric in dict.fromkeys([found.metric, *(name for way in ways for name in way.metrics)]):
+        values = [way.metrics.get(metric) for way in ways]
+        kept = found.kept.get(metric)
+        shown = ["" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(metric, *shown, *(["" if kept is None else f"{kept:.0%}"] if found.kept else []))
+    return table
 
 
-def _why(window: BacktestWindow) -> str:
-    reason = window.ruling.reason
-    if window.ruling.action == "NONE":
-        reason = reason.removeprefix("nothing to act on: ").split("; ")[0]
-    if len(reason) > _REASON_LENGTH:
-        reason = reason[: _REASON_LENGTH - 1].rsplit(" ", 1)[0].rstrip(",;:") + " …"
-    return reason + (f" → {window.outcome}" if window.outcome else "")
+def _why(found: Backtest, window: BacktestWindow) -> str:
+    """The reason in a few words; JSON has it whole, with every signal."""
+    reason, signals = window.ruling.reason, window.ruling.signals
+    judged = next((one for one in signals if one.name == f"performance.{found.metric}"), None)
+    if str(window.ruling.action) == "NONE" and judged is not None and not judged.breached:
+        return f"{judged.value:.4g} on mature outcomes; the limit is {judged.threshold:.4g}"
+    short = reason.removeprefix("nothing to act on: ").removeprefix("the incoming data is broken: ")
+    return re.sub(r" \(-?[\d.e-]+ to -?[\d.e-]+\)", "", short)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 2].rsplit(" ", 1)[0].rstrip(",;:") + " …"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -1,0 +1,151 @@
+"""``trimtab backtest`` on a file: what it prints, writes, and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from trimtab.backtest.results import Backtest
+from trimtab.cli import app
+from trimtab.errors import TrimtabError
+
+SPEC = """
+time = "at"
+target = "repaid"
+score = "said"
+maturity = "2d"
+features = ["income", "region"]
+
+[policy]
+metric = "roc_auc"
+cooldown = "7d"
+"""
+
+
+@pytest.fixture
+def loans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eighty days of 50 loans in a CSV file; after sixty, what the scores say is not what happens."""
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
+    random, count = np.random.default_rng(1), 80 * 50
+    times = np.datetime64("2024-01-01T00:00:00") + (np.arange(count) * 28).astype("timedelta64[m]")
+    income = random.lognormal(3, 0.5, count)
+    said = 1 / (1 + np.exp(-4 * (np.log(income) - 3)))
+    happens = np.where(times < np.datetime64("2024-03-01"), said, 1 - said)
+    table = pa.table(
+        {
+            "id": np.arange(count),
+            "at": np.datetime_as_string(times),
+            "income": income,
+            "region": random.choice(["north", "south"], count),
+            "said": said,
+            "repaid": (random.random(count) < happens).astype(int),
+        }
+    )
+    path = tmp_path / "loans.csv"
+    pyarrow.csv.write_csv(table, path)
+    pq.write_table(table, tmp_path / "loans.parquet")
+    (tmp_path / "loans.toml").write_text(SPEC)
+    return path
+
+
+def asked(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["backtest", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_csv_with_a_small_spec_is_replayed_as_a_table_a_plot_and_json(loans: Path, tmp_path: Path) -> None:
+    """And as Parquet just so; nothing else is written."""
+    files = ["--json", str(tmp_path / "out" / "b.json"), "--plot", str(tmp_path / "out" / "b.png")]
+    common = ["--spec", str(tmp_path / "loans.toml"), "--from", "2024-02-02", *files]
+    told = asked(str(loans), *common)
+    assert "loans from 2024-02-02 to" in told
+    assert "performance is lost: roc_auc" in told
+    assert "windows were ruled on: " in told
+    found = Backtest.model_validate_json((tmp_path / "out" / "b.json").read_text())
+    assert found.actions["RETRAIN"] >= 1
+    assert (tmp_path / "out" / "b.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "home").exists()
+    asked(str(loans.with_suffix(".parquet")), *common)
+    assert Backtest.model_validate_json((tmp_path / "out" / "b.json").read_text()) == found
+
+
+def test_without_paths_the_files_go_into_a_folder_of_their_own(loans: Path, tmp_path: Path) -> None:
+    """Under the home, and nothing beside them; a threshold that is tried is on record there."""
+    told = asked(str(loans), "--spec", str(tmp_path / "loans.toml"), "--set", "policy.performance_drop=0.9")
+    (folder,) = (tmp_path / "home" / "backtests").iterdir()
+    assert list((tmp_path / "home").iterdir()) == [folder.parent]
+    assert sorted(path.name for path in folder.iterdir()) == ["backtest.json", "backtest.png"]
+    assert json.loads((folder / "backtest.json").read_text())["policy"]["performance_drop"] == 0.9
+    assert "--from is left out" in told
+    assert "RETRAIN" not in told
+
+
+def test_flags_alone_suffice_and_features_are_all_that_name_no_row(loans: Path) -> None:
+    """The id is told apart from what describes the loan."""
+    told = asked(str(loans), "--time", "at", "--target", "repaid", "--score", "said", "--from", "2024-02-02")
+    assert "the features are income, region; left out" in told
+    assert "['id']" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--target", "repaid"), "no time column is named"),
+        (("--time", "when", "--target", "repaid"), "there is no column 'when', which is to be the time; there are"),
+        (("--time", "income", "--target", "repaid"), "it must hold times, such as"),
+        (("--time", "region", "--target", "repaid"), "holds '(north|south)' in row 1; it must hold times in ISO 8601"),
+        (("--time", "at", "--target", "region"), "holds '(north|south)' .* a binary target is 0 or 1"),
+        (("--time", "at", "--target", "income"), "a binary target is 0 or 1"),
+        (("--time", "at", "--target", "repaid", "--kind", "ordinal"), "must be one of"),
+        (("--time", "at", "--target", "repaid", "--score", "income"), "a score is a probability between 0 and 1"),
+        (
+            ("--time", "at", "--target", "repaid", "--from", "2024-03-01", "--to", "2024-02-01"),
+            "--from must come first",
+        ),
+        (("--time", "at", "--target", "repaid", "--from", "2025-03-01", "--to", "2025-04-01"), "there are no rows in"),
+        (("--time", "at", "--target", "repaid", "--window", "7"), "must be a timedelta, such as 7d or 12h"),
+        (("--time", "at", "--target", "repaid", "--set", "policy.cooldwn=3d"), "did you mean 'policy.cooldown'"),
+        (("--time", "at", "--target", "repaid", "--set", "policy.budget=-1"), "policy.budget is -1"),
+        (("--time", "at", "--target", "repaid", "--set", "policy"), "sets nothing"),
+        (("--time", "at", "--target", "repaid", "--spec", "no.toml"), "there is no file no.toml"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_what_would_be_right(loans: Path, arguments: tuple[str, ...], words: str) -> None:
+    """Before anything is trained."""
+    with pytest.raises(TrimtabError, match=words):
+        CliRunner().invoke(app, ["backtest", str(loans), *arguments], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("text", ["tiem = 'at'", "time = at"])
+def test_a_small_spec_that_is_wrong_is_refused(loans: Path, tmp_path: Path, text: str) -> None:
+    """A field that there is none of, and what is no TOML."""
+    (tmp_path / "wrong.toml").write_text(text)
+    with pytest.raises(TrimtabError, match=r"did you mean 'time'|is not TOML"):
+        CliRunner().invoke(
+            app, ["backtest", str(loans), "--spec", str(tmp_path / "wrong.toml")], catch_exceptions=False
+        )
+
+
+def test_a_file_that_is_not_there_or_empty_is_refused(loans: Path) -> None:
+    """With its path."""
+    columns = ["--time", "at", "--target", "repaid"]
+    with pytest.raises(TrimtabError, match="there is no file"):
+        CliRunner().invoke(app, ["backtest", str(loans.with_name("no.csv")), *columns], catch_exceptions=False)
+    empty = loans.with_name("empty.csv")
+    empty.write_text("at,x,repaid\n")
+    with pytest.raises(TrimtabError, match="has no rows"):
+        CliRunner().invoke(app, ["backtest", str(empty), *columns, "--features", "x"], catch_exceptions=False)
+
+
+def test_options_of_files_are_refused_for_a_model(loans: Path) -> None:
+    """Its spec says these; the exit code is that of a wrong use."""
+    for arguments in (["loan", "--time", "at"], ["loan"], [str(loans), "--logged"], ["loan", "--always", "daily"]):
+        assert CliRunner().invoke(app, ["backtest", *arguments]).exit_code == 2
