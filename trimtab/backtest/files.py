@@ -38,13 +38,15 @@ def read_file(path: Path) -> pa.Table:
     if not path.is_file():
         raise SourceError(f"there is no file {path}")
     try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path)
         # Whatever an empty text means, it is no category.
         nulls = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
-        return pyarrow.csv.read_csv(path, convert_options=nulls)
+        of_csv = path.suffix == ".csv"
+        table = pyarrow.csv.read_csv(path, convert_options=nulls) if of_csv else pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+    if not table.num_rows:
+        raise SourceError(f"{path} has no rows; a backtest needs some to train on and some to judge")
+    return table
 
 
 def require_columns(table: pa.Table, wanted: dict[str, str]) -> None:
@@ -125,8 +127,6 @@ def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> Pas
         If a column holds something other than the spec says; the message names column and value.
     """
 
-    if not table.num_rows:
-        raise SourceError("the file has no rows; each line after the first must be one")
     frame = table.to_pandas()
     frame[spec.event_time] = _times(spec.event_time, frame[spec.event_time])
     for feature in spec.features:
