@@ -172,12 +172,45 @@ class ExpectedLoss(_Part):
     _check_persistence = field_validator("persistence")(lambda value: _k_of_m(value))
 
 
+class DriftRule(_Part):
+    """When drift is there (trimtab/decay/null_windows.py, sequential.py, multivariate.py).
+
+    ``false_alarm_rate``: the chance that a window in which nothing has changed alarms at all, over all features, the
+    score and the detectors together. Half of it goes to columns one by one (a column must also be as far as
+    ``DecayPolicy.drift_effect``, and farther than the reference's own windows were), four tenths to all features
+    together, the last tenth to slow drift, whose first false alarm comes after ``10 / false_alarm_rate`` windows on
+    average, or later. ``tolerated_effect``: the PSI up to which a column may stay away from the reference for ever;
+    0.04 is a fifth of a standard deviation, a small effect by Cohen (1988). ``multivariate``: whether all features are
+    judged together; ``multivariate_effect`` is the least AUC that alarms.
+    """
+
+    false_alarm_rate: float = Field(default=0.01, gt=0, lt=0.5)
+    tolerated_effect: float = Field(default=0.04, ge=0)
+    multivariate: bool = True
+    multivariate_effect: float = Field(default=0.6, gt=0.5, lt=1)
+
+    @property
+    def column_level(self) -> float:
+        """The level of all columns' adjusted p-values in one window."""
+        return 0.5 * self.false_alarm_rate
+
+    @property
+    def multivariate_level(self) -> float:
+        """The level of the p-value of all features together."""
+        return 0.4 * self.false_alarm_rate
+
+    @property
+    def run_length(self) -> float:
+        """Mean number of null windows before slow drift is seen falsely, at least."""
+        return 10 / self.false_alarm_rate
+
+
 class DecayPolicy(_Part):
     """When to act (trimtab/decay/policy/). Every number is a threshold that rulings quote.
 
     ``performance_drop``: a realised metric counts as lost when its whole interval is worse than the release's reference
-    by more than this, in the metric's unit. ``drift_effect`` and ``significance``: a feature counts as drifted
-    only when its distance is at least the effect *and* its corrected p-value is below the significance.
+    by more than this, in the metric's unit. ``drift_effect``: a feature counts as drifted only when its PSI is at
+    least this *and* significant by ``drift``. ``significance`` is that of intervals that are looked at again and again.
     ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
     values may rise above the training reference before the window counts as broken. ``probation``: for how long a new
     release is held against its predecessor; it is rolled back when it does worse by more than ``rollback_drop``.
@@ -207,6 +240,7 @@ class DecayPolicy(_Part):
     minimum_selection_ratio: float | None = Field(default=None, gt=0, le=1)
     hysteresis: float = Field(default=0.1, ge=0, lt=1)
     expected: ExpectedLoss = ExpectedLoss()
+    drift: DriftRule = DriftRule()
 
     _check_persistence = field_validator("persistence")(lambda value: _k_of_m(value))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 from prefect import task
@@ -46,8 +48,8 @@ def ensure_reference(spec: ModelSpec, settings: Settings, candidate: Candidate, 
     ledger = Ledger(settings.ledger)
     training = read_snapshot(_snapshot(ledger, candidate.snapshot_id))
     judged = read_snapshot(_snapshot(ledger, evaluation.snapshot_id))
-    score = score_rows(settings, candidate.artifact_digest, spec, judged)
-    return write_reference(reference.folder, spec, training, judged, score)
+    predict = scorer(settings, candidate.artifact_digest, spec)
+    return write_reference(reference.folder, spec, training, judged, predict(judged), predict)
 
 
 def training_rows(window: Window) -> pa.Table:
@@ -68,22 +70,37 @@ def training_rows(window: Window) -> pa.Table:
 
 
 def score_rows(settings: Settings, artifact_digest: str, spec: ModelSpec, rows: pa.Table) -> np.ndarray:
-    """What the artifact of that digest says of these rows; float64 of shape (rows,).
+    """What the artifact of that digest says of these rows; float64 of shape (rows,). Raises as `scorer` does."""
+    return scorer(settings, artifact_digest, spec)(rows)
+
+
+def scorer(settings: Settings, artifact_digest: str, spec: ModelSpec) -> Callable[[pa.Table], np.ndarray]:
+    """The artifact of that digest, loaded once: from rows to scores, float64 of shape (rows,).
 
     Raises
     ------
     EvaluationError
-        If the artifact is missing, altered, or cannot score the rows.
+        If the artifact is missing or altered; when called, if it cannot score the rows.
     """
     from trimtab.errors import EvaluationError
     from trimtab.scoring.model import Artifact, ArtifactError
     from trimtab.training.snapshots import feature_columns
 
+    def failed(error: ArtifactError) -> EvaluationError:
+        return EvaluationError(f"{spec.name}: rows cannot be scored: {error}")
+
     try:
         artifact = Artifact.load(settings.artifacts_dir / artifact_digest, artifact_digest)
-        return artifact.predict(artifact.encode(feature_columns(spec, rows)))
     except ArtifactError as error:
-        raise EvaluationError(f"{spec.name}: rows cannot be scored: {error}") from error
+        raise failed(error) from error
+
+    def predict(rows: pa.Table) -> np.ndarray:
+        try:
+            return artifact.predict(artifact.encode(feature_columns(spec, rows)))
+        except ArtifactError as error:
+            raise failed(error) from error
+
+    return predict
 
 
 def _snapshot(ledger: Ledger, snapshot_id: str) -> Snapshot:

@@ -6,15 +6,29 @@ from pydantic import AwareDatetime
 
 from trimtab.decay.distance import Distance
 from trimtab.decay.fairness import Selection
+from trimtab.decay.multivariate import Separation
 from trimtab.decay.performance import Performance
 from trimtab.records import Validation, Value
+
+
+class Shift(Value):
+    """What `Distance` does not say of a column: ``deviate`` is how far it is beyond what is tolerated, in standard
+    deviations of windows that are just as far as that; ``tolerated`` and ``usual`` are PSI, the latter the largest of
+    the reference's own windows (0 where unknown)."""
+
+    column: str
+    deviate: float
+    tolerated: float
+    usual: float = 0.0
 
 
 class Measurements(Value):
     """All that was measured on a window of one release.
 
     Features, data faults and selection are those of the rows in [start, end); performance is that of the rows before,
-    whose outcomes are mature.
+    whose outcomes are mature. The p-values of ``distances`` are those that null windows give their PSI. ``usual_auc`` is
+    the largest ``separation`` of the reference's own windows, ``importance`` that of the features to the release's model
+    (adding up to 1; empty where it is not known).
     """
 
     start: AwareDatetime
@@ -25,3 +39,7 @@ class Measurements(Value):
     distances: tuple[Distance, ...] = ()
     performance: Performance = Performance()
     selections: tuple[Selection, ...] = ()
+    shifts: tuple[Shift, ...] = ()
+    separation: Separation | None = None
+    usual_auc: float = 0.5
+    importance: dict[str, float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,12 @@ import pyarrow.compute as pc
 from trimtab.decay.distance import compare
 from trimtab.decay.fairness import Selection, selection
 from trimtab.decay.measurements import Measurements
+from trimtab.decay.multivariate import separation
+from trimtab.decay.null_windows import calibrated, null_laws
 from trimtab.decay.performance import Performance, calibration, realised
 from trimtab.decay.profile import SCORE, Profile
 from trimtab.decay.reference import OUTCOME, Reference
+from trimtab.decay.sequential import shifts
 from trimtab.decay.slices import slice_labels
 from trimtab.records import Metric, Validation
 from trimtab.spec import ModelSpec
@@ -70,10 +74,27 @@ def measure(
         as_of=rows.as_of,
         rows=rows.incoming.num_rows,
         validation=validation,
-        distances=compare(reference.profile, rows.profile) if rows.incoming.num_rows else (),
+        **_drift(spec, reference, rows),
         performance=_performance(spec, rows.mature, at_evaluation, against_predecessor),
         selections=_selections(spec, rows.incoming),
     )
+
+
+def _drift(spec: ModelSpec, reference: Reference, rows: WindowRows) -> dict[str, Any]:
+    """How far the window is from the reference: column by column, all features together, and what is usual."""
+    if not rows.incoming.num_rows:
+        return {}
+    own, laws = reference.own_windows, null_laws(reference.profile, rows.profile)
+    distances = calibrated(compare(reference.profile, rows.profile), laws)
+    return {
+        "distances": distances,
+        "shifts": shifts(spec.policy.drift, distances, laws, own),
+        "separation": separation(spec.features, reference.training, rows.incoming)
+        if spec.policy.drift.multivariate
+        else None,
+        "usual_auc": own.largest_auc,
+        "importance": reference.importance,
+    }
 
 
 def _performance(

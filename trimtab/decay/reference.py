@@ -1,10 +1,11 @@
 """What windows are compared with: made once for a candidate, when it wins, and kept beside its artifact.
 
-A folder of three files, the profile written last: where it stands, all stands.
+A folder of five files, the profile written last: where it stands, all stands.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trimtab.decay.importance import Predict, permutation_importance
+from trimtab.decay.own_windows import OwnWindows, own_windows
 from trimtab.decay.profile import SCORE, Profile, reference_profile
 from trimtab.spec import ModelSpec
 
 PROFILE, TRAINING, JUDGED = "profile.json", "training.parquet", "judged.parquet"
+OWN_WINDOWS, IMPORTANCE = "own_windows.json", "importance.json"
 TRAINING_ROWS, JUDGED_ROWS = 20_000, 50_000
 OUTCOME = "outcome"
 
@@ -43,6 +47,17 @@ class Reference:
         ``outcome`` (float64; what happened). The candidate was not trained on them."""
         return pq.read_table(self.folder / JUDGED)
 
+    @cached_property
+    def own_windows(self) -> OwnWindows:
+        """How far the training rows' own windows are from each other."""
+        return OwnWindows.model_validate_json((self.folder / OWN_WINDOWS).read_text())
+
+    @cached_property
+    def importance(self) -> dict[str, float]:
+        """What the candidate owes to each feature, adding up to 1; empty where it is not known."""
+        found: dict[str, float] = json.loads((self.folder / IMPORTANCE).read_text())
+        return found
+
     @property
     def plotted(self) -> pa.Table:
         """Features of training rows beside the scores of judged ones: a row's do not belong together."""
@@ -52,11 +67,16 @@ class Reference:
     @property
     def is_complete(self) -> bool:
         """Whether all of it was written, in today's form."""
-        return all((self.folder / name).is_file() for name in (PROFILE, TRAINING, JUDGED))
+        return all((self.folder / name).is_file() for name in (PROFILE, TRAINING, JUDGED, OWN_WINDOWS, IMPORTANCE))
 
 
 def write_reference(
-    folder: Path, spec: ModelSpec, training: pa.Table, judged: pa.Table, score: np.ndarray
+    folder: Path,
+    spec: ModelSpec,
+    training: pa.Table,
+    judged: pa.Table,
+    score: np.ndarray,
+    predict: Predict | None = None,
 ) -> Reference:
     """Make the reference in that folder. The same rows give the same files.
 
@@ -67,9 +87,11 @@ def write_reference(
     spec
         The model's spec.
     training, judged
-        The rows that the candidate was trained and evaluated on: features and target.
+        The rows that the candidate was trained and evaluated on: event time, features and target.
     score
         What the candidate said of ``judged``, of shape (judged rows,).
+    predict
+        What the candidate says of rows like ``judged``; without it the features' importance stays unknown.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(_sample(training.select(spec.feature_names), TRAINING_ROWS), folder / TRAINING)
@@ -77,6 +99,13 @@ def write_reference(
     scored = judged.select(spec.feature_names).append_column(SCORE, pa.array(score)).append_column(OUTCOME, outcome)
     pq.write_table(_sample(scored, JUDGED_ROWS), folder / JUDGED)
     profile = reference_profile(training, spec.features, score.tolist())
+    (folder / OWN_WINDOWS).write_text(own_windows(spec, training, profile).model_dump_json())
+    importance = (
+        permutation_importance(predict, spec.target.kind, spec.feature_names, judged, outcome.to_numpy())
+        if predict is not None
+        else {}
+    )
+    (folder / IMPORTANCE).write_text(json.dumps(importance))
     unfinished = folder / f"{PROFILE}.tmp"
     unfinished.write_text(profile.model_dump_json())
     unfinished.replace(folder / PROFILE)

@@ -69,7 +69,8 @@ def rule(spec: ModelSpec, release: Release, window: Measurements, history: Histo
     identity = ruling_id(spec, release.id, window.start, window.end)
     past = history.until(window.as_of, but=identity)
     before = [one for one in past.before(release.id, window.end) if not _breached(one.signals, ROWS)]
-    measured = hold(spec, signals(spec, window), before[-1] if before else None) + _of_breaker(spec, past, window)
+    found = signals(spec, window, before)
+    measured = hold(spec, found, before[-1] if before else None) + _of_breaker(spec, past, window)
     action, reason = _judge(spec, release, window, measured, past)
     return Ruling(
         id=identity,
