@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from trimtab.decay.distance import Distance
 from trimtab.decay.fairness import Selection
@@ -12,9 +12,9 @@ from trimtab.records import Validation, Value
 
 
 class Shift(Value):
-    """What `Distance` does not say of a column: ``deviate`` is how far it is beyond what is tolerated, in standard
-    deviations of windows that are just as far as that; ``tolerated`` and ``usual`` are PSI, the latter the largest of
-    the reference's own windows (0 where unknown)."""
+    """What `Distance` does not say of a column: ``deviate`` is how far it is beyond what is tolerated, as a standard
+    normal deviate of windows that are just as far as that. ``tolerated`` and ``usual`` are PSI; ``usual`` is the
+    largest of the reference's own windows, 0 where that is unknown."""
 
     column: str
     deviate: float
@@ -26,9 +26,9 @@ class Measurements(Value):
     """All that was measured on a window of one release.
 
     Features, data faults and selection are those of the rows in [start, end); performance is that of the rows before,
-    whose outcomes are mature. The p-values of ``distances`` are those that null windows give their PSI. ``usual_auc`` is
-    the largest ``separation`` of the reference's own windows, ``importance`` that of the features to the release's model
-    (adding up to 1; empty where it is not known).
+    whose outcomes are mature. The p-values of ``distances`` are those that null windows give their PSI. ``usual_auc``
+    is the largest ``separation`` of the reference's own windows, ``importance`` that of the features to the release's
+    model (adding up to 1; empty where it is not known).
     """
 
     start: AwareDatetime
@@ -42,4 +42,4 @@ class Measurements(Value):
     shifts: tuple[Shift, ...] = ()
     separation: Separation | None = None
     usual_auc: float = 0.5
-    importance: dict[str, float] = {}
+    importance: dict[str, float] = Field(default_factory=dict)

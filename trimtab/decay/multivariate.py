@@ -89,7 +89,7 @@ def _sampled(rows: pa.Table, random: np.random.Generator) -> pa.Table:
 
 
 def _encode(features: Sequence[Feature], sides: Sequence[pa.Table]) -> tuple[np.ndarray, list[str]]:
-    """Both sides' rows as a matrix of shape (rows, 1 + k): a constant and standardised columns; and the columns' names."""
+    """Both sides' rows as a matrix of shape (rows, 1 + k), a constant and standardised columns, and the k names."""
     # With a constant in front the products hold the columns themselves, and the squares.
     columns = [np.ones(sum(side.num_rows for side in sides))]
     names: list[str] = []

@@ -3,8 +3,9 @@
 The PSI of a window that was drawn from the reference grows with the number of groups and falls with rows. Its law is
 found by drawing: `DRAWS` pairs of a reference and a window of the same sizes from the reference's own shares (so the
 reference is a sample too, never taken for exact), column by column from the counts of the profile; the cost does not
-depend on rows, and the seed is fixed. To reach small p-values the drawn ones are fitted by ``scale`` times a chi-square
-with ``degrees`` of freedom (their mean and variance), which is PSI's law for many rows (Yurdakul & Naranjo 2020).
+depend on rows, and the seed is fixed. To reach small p-values the drawn ones are fitted, by mean and variance, by a
+chi-square of one degree of freedom less than there are groups, times ``scale`` plus ``offset``: PSI's law for many rows
+(Yurdakul & Naranjo 2020), and the half rows that PSI adds to each group.
 
 Taken for granted: rows are independent of each other. Rows that come in clusters (flights of one storm) are farther
 apart by chance than that; for those the reference says how far its own windows were (own_windows.py).
@@ -12,6 +13,7 @@ apart by chance than that; for those the reference says how far its own windows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,8 +29,10 @@ _SEED = 20130101
 
 @dataclass(frozen=True)
 class NullLaw:
-    """The law of a column's PSI in null windows: ``scale`` times a chi-square with ``degrees`` of freedom."""
+    """The law of a column's PSI in null windows: ``offset`` plus ``scale`` times a chi-square with ``degrees`` of
+    freedom."""
 
+    offset: float
     scale: float
     degrees: float
 
@@ -39,19 +43,20 @@ class NullLaw:
         alternatives).
         """
         if self.scale <= 0:
-            return 1.0 if psi <= tolerated else 0.0
+            return 1.0 if psi <= self.offset + tolerated else 0.0
+        deviate = max(psi - self.offset, 0.0) / self.scale
         if tolerated <= 0:
-            return float(chdtrc(self.degrees, psi / self.scale))
+            return float(chdtrc(self.degrees, deviate))
         from scipy.stats import ncx2
 
-        return float(ncx2.sf(psi / self.scale, self.degrees, tolerated / self.scale))
+        return float(ncx2.sf(deviate, self.degrees, tolerated / self.scale))
 
 
 def null_law(reference: ColumnProfile, window: ColumnProfile, draws: int = DRAWS) -> NullLaw:
     """The law of the PSI of windows of as many rows as this one, drawn from the reference."""
     rows, reference_rows = window.valid, reference.valid
     if not rows or not reference_rows:
-        return NullLaw(0.0, 1.0)
+        return NullLaw(0.0, 0.0, 1.0)
     if reference.bins.numeric:
         counts, _, _ = groups(reference, window)
     else:
@@ -60,13 +65,15 @@ def null_law(reference: ColumnProfile, window: ColumnProfile, draws: int = DRAWS
     random = np.random.default_rng(_SEED)
     ours = random.multinomial(reference_rows, shares, size=draws).astype(float)
     theirs = random.multinomial(rows, shares, size=draws).astype(float)
-    if not reference.bins.numeric:
-        ours, theirs = _pooled(ours, theirs)
-    drawn = _psi(ours, theirs)
-    mean, variance = float(drawn.mean()), float(drawn.var())
-    if variance <= 0:
-        return NullLaw(0.0, 1.0)
-    return NullLaw(variance / (2 * mean), 2 * mean**2 / variance)
+    pooled = np.zeros(ours.shape, dtype=bool) if reference.bins.numeric else _rare(ours, theirs)
+    drawn = _psi(ours, theirs, pooled)
+    mean, deviation = float(drawn.mean()), float(drawn.std())
+    # Groups that no draw filled vary in nothing.
+    filled = ((ours + theirs) > 0) & ~pooled
+    filled[:, -1] |= ((ours + theirs) * pooled).sum(axis=1) > 0
+    degrees = max(float(filled.sum(axis=1).mean()) - 1, 1.0)
+    scale = deviation / math.sqrt(2 * degrees)
+    return NullLaw(mean - scale * degrees, scale, degrees)
 
 
 def null_laws(reference: Profile, window: Profile) -> dict[str, NullLaw]:
@@ -87,22 +94,22 @@ def calibrated(distances: Sequence[Distance], laws: dict[str, NullLaw]) -> tuple
     )
 
 
-def _pooled(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of shape (draws, categories + 1) with the rare ones of each draw added to its last, as `groups` does."""
+def _rare(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Which categories `groups` would add to the last, by draw; of shape (draws, categories + 1)."""
     totals = ours.sum(axis=1, keepdims=True), theirs.sum(axis=1, keepdims=True)
-    rare = (ours + theirs) * np.minimum(*totals) / (totals[0] + totals[1]) < MINIMUM_EXPECTED
-    rare[:, -1] = True
-    return tuple(  # type: ignore[return-value]
-        np.column_stack([np.where(rare, 0.0, counts)[:, :-1], np.where(rare, counts, 0.0).sum(axis=1)])
-        for counts in (ours, theirs)
-    )
+    return np.asarray((ours + theirs) * np.minimum(*totals) / (totals[0] + totals[1]) < MINIMUM_EXPECTED)
 
 
-def _psi(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """`psi` of each row of counts of shape (draws, groups); a group that is empty on both sides does not exist."""
-    exists = (ours + theirs) > 0
+def _psi(ours: np.ndarray, theirs: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+    """`psi` of each row of counts of shape (draws, groups), with the pooled ones added to the last."""
+    exists = ~pooled
     exists[:, -1] = True
-    ours, theirs = np.where(exists, ours + 0.5, 0.0), np.where(exists, theirs + 0.5, 0.0)
-    p, q = ours / ours.sum(axis=1, keepdims=True), theirs / theirs.sum(axis=1, keepdims=True)
+    rest = ~exists
+    sides = []
+    for counts in (ours, theirs):
+        kept = np.where(exists, counts + 0.5, 0.0)
+        kept[:, -1] += np.where(rest, counts, 0.0).sum(axis=1)
+        sides.append(kept / kept.sum(axis=1, keepdims=True))
+    p, q = sides
     ratio = np.log(np.where(exists, q, 1.0) / np.where(exists, p, 1.0))
     return np.asarray(((q - p) * ratio).sum(axis=1))

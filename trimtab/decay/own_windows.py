@@ -12,6 +12,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from trimtab.decay.distance import groups, psi
 from trimtab.decay.multivariate import separation
@@ -31,8 +32,8 @@ class OwnWindows(Value):
 
     format_version: int = 1
     windows: int = 0
-    mean: dict[str, float] = {}
-    largest: dict[str, float] = {}
+    mean: dict[str, float] = Field(default_factory=dict)
+    largest: dict[str, float] = Field(default_factory=dict)
     largest_auc: float = 0.5
 
 

@@ -1,7 +1,8 @@
 """Each number that was measured on a window beside its threshold.
 
 How signals are called: names.py · broken data: data.py · drift: drift.py, slow_drift.py · performance, realised and
-estimated: performance.py · bias: groups.py. To add one: a name, a generator `(spec, window) -> Iterator[Signal]`, its place here.
+estimated: performance.py · bias: groups.py. To add one: a name, a generator `(spec, window) -> Iterator[Signal]`, its
+place here.
 """
 
 from __future__ import annotations
