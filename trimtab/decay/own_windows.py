@@ -69,7 +69,9 @@ def _cut(rows: pa.Table, column: str, length: timedelta, minimum_rows: int) -> l
     """Windows back from the newest row, each beside a sample of the others."""
     seconds = pc.cast(pc.cast(rows[column], pa.timestamp("us", tz="UTC")), pa.int64()).to_numpy() / 1e6
     age = np.floor((seconds.max() - seconds) / length.total_seconds()).astype(int)
-    numbers, counts = np.unique(age, return_counts=True)
+    # The oldest, which is cut short, is no window: three days lack four weekdays.
+    whole = (seconds.max() - seconds.min()) // length.total_seconds()
+    numbers, counts = np.unique(age[age < whole], return_counts=True)
     random = np.random.default_rng(0)
     found = []
     for number in numbers[counts >= minimum_rows][:MAXIMUM_WINDOWS]:
