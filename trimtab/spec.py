@@ -205,6 +205,60 @@ class DriftRule(_Part):
         return 10 / self.false_alarm_rate
 
 
+FAULT_KINDS = ("frozen", "default", "units", "duplicates", "repeated_requests", "row_count", "stale")
+"""The data faults that a rule can ask for; the first three are of one column each."""
+
+
+class FaultRule(_Part):
+    """When incoming rows count as broken (trimtab/decay/faults.py); None turns a kind off.
+
+    ``frozen_share``: a value in so many of a number's rows, and in three times as many as any value in any span of the
+    reference, is frozen; so is one in ``frozen_run`` consecutive rows, and a column of one value that had several
+    before. ``default_share``: a default value that was rare and is in so many rows now. ``units_distance``: how far,
+    in shares of rows, a window may be from the converted reference for the conversion to be believed.
+    ``duplicate_share``: share of rows that are equal to an earlier one, and three times that of the reference.
+    ``row_count_factor``: by what factor a window may have fewer or more rows than the spans before it. ``stale_share``:
+    share of the window at its end without any row. ``null_odds``: besides rising by more than the policy's
+    ``maximum_null_rise``, the odds of a missing value must have risen by this factor. ``ignore``: kinds by column that
+    are natural there, such as ``{"discount": ("frozen", "default")}``; under ``"*"`` kinds that are of no column.
+    """
+
+    frozen_share: float | None = Field(default=0.1, gt=0, le=1)
+    frozen_run: int | None = Field(default=50, ge=2)
+    default_share: float | None = Field(default=0.05, gt=0, le=1)
+    units_distance: float | None = Field(default=0.1, gt=0, le=0.3)
+    duplicate_share: float | None = Field(default=0.05, gt=0, le=1)
+    row_count_factor: float | None = Field(default=5.0, gt=1)
+    stale_share: float | None = Field(default=0.5, gt=0, le=1)
+    null_odds: float = Field(default=1.5, ge=1)
+    ignore: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    def asks(self, kind: str, column: str = "*") -> bool:
+        """Whether faults of that kind are looked for in that column."""
+        return kind not in self.ignore.get(column, ())
+
+    @field_validator("ignore")
+    @classmethod
+    def _are_kinds(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if unknown := sorted({kind for kinds in value.values() for kind in kinds}.difference(FAULT_KINDS)):
+            raise ValueError(f"names {unknown}; it must name kinds of data faults, of {list(FAULT_KINDS)}")
+        return value
+
+
+class AnomalyRule(_Part):
+    """When single rows count as anomalies (trimtab/decay/anomalies.py).
+
+    ``share``: the share of sound rows that is flagged all the same, at most; it sets the score from which a row is an
+    anomaly.
+    ``maximum_share``: a window with more of them, beyond what chance allows, is out of the ordinary; None: it never is.
+    ``listed``: how many of the worst are listed.
+    """
+
+    share: float = Field(default=0.001, gt=0, le=0.1)
+    maximum_share: float | None = Field(default=0.03, gt=0, le=1)
+    listed: int = Field(default=50, ge=1, le=1_000)
+
+
 class DecayPolicy(_Part):
     """When to act (trimtab/decay/policy/). Every number is a threshold that rulings quote.
 
@@ -212,7 +266,8 @@ class DecayPolicy(_Part):
     by more than this, in the metric's unit. ``drift_effect``: a feature counts as drifted only when its PSI is at
     least this *and* significant by ``drift``. ``significance`` is that of intervals that are looked at again and again.
     ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
-    values may rise above the training reference before the window counts as broken. ``probation``: for how long a new
+    values may rise above the training reference before the window counts as broken; the rise must also be
+    significant, and large against the reference's own share (``faults.null_odds``). ``probation``: for how long a new
     release is held against its predecessor; it is rolled back when it does worse by more than ``rollback_drop``.
     ``hysteresis``: what was breached stays so until it is back by this share of the way from its threshold to where it
     is calm. ``expected``: when an estimated loss retrains. ``cooldown`` after a retraining or a rollback; at most
@@ -229,7 +284,7 @@ class DecayPolicy(_Part):
     drift_effect: float = Field(default=0.2, gt=0)
     drifted_share: float = Field(default=0.5, gt=0, le=1)
     retrain_on_drift: bool = False
-    maximum_null_rise: float = Field(default=0.2, gt=0, le=1)
+    maximum_null_rise: float = Field(default=0.05, gt=0, le=1)
     maximum_missing_outcomes: float = Field(default=0.5, gt=0, le=1)
     cooldown: Span = timedelta(days=14)
     budget: int = Field(default=12, ge=0)
@@ -241,6 +296,8 @@ class DecayPolicy(_Part):
     hysteresis: float = Field(default=0.1, ge=0, lt=1)
     expected: ExpectedLoss = ExpectedLoss()
     drift: DriftRule = DriftRule()
+    faults: FaultRule = FaultRule()
+    anomalies: AnomalyRule = AnomalyRule()
 
     _check_persistence = field_validator("persistence")(lambda value: _k_of_m(value))
 
@@ -355,6 +412,8 @@ class ModelSpec(_Part):
         for label, columns in (("protected", self.protected), ("gates.slices", self.gates.slices)):
             if unknown := [column for column in columns if column not in names]:
                 raise ValueError(f"{label} names {unknown}; it must name features, one of {names}")
+        if unknown := [column for column in self.policy.faults.ignore if column not in ("*", *names)]:
+            raise ValueError(f"policy.faults.ignore names {unknown}; it must name features, one of {names}, or '*'")
         known = METRICS[self.target.kind]
         for label, metric in (("gates.metric", self.gates.metric), ("policy.metric", self.policy.metric)):
             if metric and metric not in known:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.monitoring.anomalies import show_anomalies
 from tasks.monitoring.reference import ensure_reference, score_rows
 from tasks.monitoring.window import Window
 from trimtab.decay.measurements import Measurements
@@ -19,9 +20,12 @@ from trimtab.decay.profile import SCORE, Profile, profile
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.errors import LedgerError
 from trimtab.ledger import Ledger
-from trimtab.predictions import read_window
+from trimtab.predictions import PredictionLog, read_window
 from trimtab.records import Candidate, Metric, Validation
 from trimtab.settings import Settings
+
+SPANS_BEFORE = 3
+"""Spans that a window's number of rows is held against."""
 
 PREDECESSOR_ROWS = 10_000
 """The newest rows of a release's probation on which its predecessor is scored too."""
@@ -29,7 +33,7 @@ PREDECESSOR_ROWS = 10_000
 
 @task(task_run_name="measure the window of {window.spec.name}", cache_policy=NO_CACHE)
 def measure(window: Window, incoming: pa.Table, validation: Validation | None) -> Measurements:
-    """All that is measured on a window: drift, performance on mature outcomes, bias."""
+    """All that is measured on a window: data faults, drift, performance on mature outcomes, bias, anomalies."""
     spec, reference = window.spec, reference_of(window)
     log = Settings.from_env().predictions_dir / spec.name
     columns = ["event_time", *spec.feature_names, SCORE]
@@ -41,8 +45,9 @@ def measure(window: Window, incoming: pa.Table, validation: Validation | None) -
         incoming=incoming,
         profile=profile_of(window, reference.profile, incoming),
         mature=mature,
+        rows_before=_rows_before(window, log),
     )
-    return measure_rows(
+    measured = measure_rows(
         spec,
         reference,
         rows,
@@ -50,6 +55,8 @@ def measure(window: Window, incoming: pa.Table, validation: Validation | None) -
         at_evaluation=window.evaluation.scores.get(window.release.candidate_id, {}).get(spec.policy_metric),
         against_predecessor=_against_predecessor(window, log),
     )
+    show_anomalies(spec.name, measured.anomalies)
+    return measured
 
 
 def reference_of(window: Window) -> Reference:
@@ -59,6 +66,13 @@ def reference_of(window: Window) -> Reference:
     if candidate is None:
         raise LedgerError(f"candidate {window.release.candidate_id} of {window.release.id} is not on record")
     return ensure_reference(window.spec, settings, candidate, window.evaluation)
+
+
+def _rows_before(window: Window, log: Path) -> tuple[int, ...]:
+    """Rows of the spans of the window's length just before it, the oldest first."""
+    length = window.end - window.start
+    starts = [window.start - length * back for back in range(SPANS_BEFORE, 0, -1)]
+    return tuple(PredictionLog(log).read(start, start + length, ["event_time"]).num_rows for start in starts)
 
 
 def profile_of(window: Window, reference: Profile, incoming: pa.Table) -> Profile:

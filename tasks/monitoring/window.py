@@ -119,8 +119,9 @@ def open_window(model: str, as_of: datetime) -> Window | None:
 
 @task(task_run_name="read incoming rows of {window.spec.name}", cache_policy=NO_CACHE)
 def read_incoming(window: Window) -> pa.Table:
-    """The rows of the window: event_time, release_id, the features and the score, of whichever release answered."""
-    columns = ["event_time", "release_id", *window.spec.feature_names, SCORE]
+    """The rows of the window: prediction_id, event_time, release_id, the features and the score, of whichever release
+    answered."""
+    columns = ["prediction_id", "event_time", "release_id", *window.spec.feature_names, SCORE]
     return _log(window.spec.name).read(window.start, window.end, columns)
 
 

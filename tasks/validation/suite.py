@@ -15,6 +15,8 @@ from trimtab.settings import Settings
 from trimtab.spec import ModelSpec
 
 SAMPLE_ROWS = 5
+LISTED = 20
+"""Values of a list that a message shows."""
 _POSITION = "position"
 
 
@@ -56,6 +58,9 @@ def _build(item: Mapping[str, Any], where: str) -> Any:
     from great_expectations.exceptions import GreatExpectationsError
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
+    # Its expectations become known by being defined.
+    import tasks.validation.expectations  # noqa: F401
+
     try:
         return ExpectationConfiguration(**item).to_domain_obj()
     except (GreatExpectationsError, ValueError, TypeError) as error:
@@ -67,10 +72,13 @@ def run_suite(items: Sequence[Mapping[str, Any]], table: pa.Table) -> tuple[Fail
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    # Every column that is there costs its copy as pandas holds it.
+    asked = set().union(*map(columns_of, items))
+    needed = table.select([name for name in table.column_names if name in asked] or table.column_names[:1])
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
-    batch = asset.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": table.to_pandas()})
+    batch = asset.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": needed.to_pandas()})
 
     def outcomes(some: Iterable[int], result_format: str) -> dict[int, Any]:
         # Results come in an order of their own; each is known by its position in the suite.
@@ -98,12 +106,18 @@ def _failure(item: Mapping[str, Any], outcome: Any, table: pa.Table) -> FailedEx
     return FailedExpectation(
         expectation=item["type"],
         column=kwargs.get("column"),
-        expected=", ".join(f"{name} {value!r}" for name, value in expected.items()) or "every row",
+        expected=", ".join(f"{name} {_short(value)}" for name, value in expected.items()) or "every row",
         observed=_observed(outcome),
         unexpected_count=None if count is None else int(count),
         unexpected_percent=None if percent is None else float(percent),
         sample_rows=tuple(_row(table, index) for index in rows),
     )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > LISTED:
+        return f"[{', '.join(map(repr, value[:LISTED]))}, ... {len(value)} in all]"
+    return repr(value)
 
 
 def _observed(outcome: Any) -> str:

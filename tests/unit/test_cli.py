@@ -52,7 +52,10 @@ def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> N
     assert not {"prefect", "mlflow", "pandas", "sklearn", "pyarrow", "sqlalchemy"}.intersection(loaded)
 
 
-@pytest.mark.parametrize("command", ["up", "apply", "check", "retrain", "watch", "rollback", "lineage", "dossier"])
+@pytest.mark.parametrize(
+    "command",
+    ["up", "apply", "check", "retrain", "watch", "rollback", "lineage", "dossier", "suggest-suite", "anomalies"],
+)
 def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     """Help has a sentence for the command and one for each option."""
     done = trimtab(tmp_path, command, "--help")
@@ -67,6 +70,8 @@ def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
         (("lineage", "01929f0e-7b1a-7c3e-9d55-0d4f1c1e2a3b"), "searched the logs of no model"),
         (("predictions", "show", "abc"), "no prediction 'abc' is on record"),
         (("ledger", "show", "release-1"), "nothing is on record under 'release-1'"),
+        (("anomalies", "loan"), "no release of loan served before"),
+        (("suggest-suite", "loan"), "is there already; give another --output, or --force"),
         (("retrain", "loan"), "no Prefect server answers at http://127.0.0.1:9: start one with `trimtab up`"),
         (("apply",), "no Prefect server answers at http://127.0.0.1:9: start one with `trimtab up`"),
         (("watch", "loan", "--local"), "no Prefect server answers at http://127.0.0.1:9: start one with `trimtab up`"),
@@ -94,6 +99,9 @@ def test_what_goes_wrong_is_one_line_on_stderr(tmp_path: Path, arguments: tuple[
         ("predictions", "list", "--from", "yesterday"),
         ("predictions", "list", "--from", "2024-01-02", "--to", "2024-01-01"),
         ("predictions", "list", "--format", "xml"),
+        ("anomalies", "loan", "--from", "2024-01-02", "--to", "2024-01-01"),
+        ("suggest-suite", "loan", "--from", "2024-01-02"),
+        ("suggest-suite", "loan", "--snapshot", "a", "--file", "b.csv"),
         ("fly",),
     ],
 )

@@ -268,3 +268,34 @@ def test_no_storm_whatever_happens(losses, budget, cooldown, breaker, wins):
     assert all(b.as_of - a.as_of >= cooldown * DAY for a, b in itertools.pairwise(asked))
     vain = [one.release_id is None for one in history.retrainings]
     assert not any(all(vain[at : at + breaker]) for at in range(len(vain) - breaker))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "rows", "limit", "broken"),
+    [
+        (0.0, 0.16, 1_000, 0.05, True),
+        (0.0, 0.04, 1_000, 0.05, False),
+        (0.30, 0.33, 1_000, 0.05, False),
+        (0.30, 0.36, 100_000, 0.05, False),
+        (0.10, 0.22, 1_000, 0.05, True),
+        (0.10, 0.22, 30, 0.05, False),
+        (0.01, 0.30, 1_000, 0.3, False),
+        (0.01, 0.40, 1_000, 0.3, True),
+        (0.60, 1.0, 1_000, 0.05, True),
+        (1.0, 1.0, 1_000, 0.05, False),
+        (0.20, 0.05, 1_000, 0.05, False),
+    ],
+)
+def test_missing_values_break_a_window_if_their_rise_is_marked(
+    was: float, now: float, rows: int, limit: float, broken: bool
+) -> None:
+    """More than the spec's limit, large against what was missing before, and more than chance."""
+    found = Distance(
+        column="income",
+        rows=round(rows * (1 - now)),
+        reference_rows=round(20_000 * (1 - was)),
+        null_share=now,
+        reference_null_share=was,
+    )
+    ruling = rule(policy(maximum_null_rise=limit), RELEASE, window(distances=(found,)), History())
+    assert (ruling.action is Action.BLOCK) == broken, ruling.reason

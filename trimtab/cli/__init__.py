@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from trimtab.cli import backtest, blocks, breaker, ledger, outcomes, predictions, retention, runs, stack, tokens
+from trimtab.cli import backtest, blocks, breaker, data, ledger, outcomes, predictions, retention, runs, stack, tokens
 from trimtab.cli.terminal import error_console
 from trimtab.errors import TrimtabError
 
@@ -25,6 +25,7 @@ app.add_typer(stack.app)
 app.add_typer(runs.app)
 app.add_typer(blocks.app)
 app.add_typer(backtest.app)
+app.add_typer(data.app)
 predictions.app.add_typer(retention.app)
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, Field
 
+from trimtab.decay.anomalies import Anomalies
+from trimtab.decay.atoms import Fault
 from trimtab.decay.distance import Distance
 from trimtab.decay.fairness import Selection
 from trimtab.decay.multivariate import Separation
@@ -43,3 +45,5 @@ class Measurements(Value):
     separation: Separation | None = None
     usual_auc: float = 0.5
     importance: dict[str, float] = Field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    anomalies: Anomalies | None = None

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.decay.anomalies import find_anomalies
 from trimtab.decay.distance import compare
 from trimtab.decay.fairness import Selection, selection
+from trimtab.decay.faults import find_faults
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.multivariate import separation
 from trimtab.decay.null_windows import calibrated, null_laws
@@ -28,10 +30,12 @@ from trimtab.spec import ModelSpec
 class WindowRows:
     """The rows of one window of one release.
 
-    ``incoming`` are those of [start, end), of whichever release answered: ``event_time``, the features, ``score``.
+    ``incoming`` are those of [start, end), of whichever release answered: ``event_time``, the features, ``score``, and
+    ``prediction_id`` where rows are to be named.
     ``profile`` counts their features, and the scores of the release alone, on the reference's bins. ``mature`` are the
     rows that the release answered a label maturity before: ``event_time``, the features, ``score`` and ``outcome``,
-    which is null where none is known.
+    which is null where none is known. ``rows_before`` are the numbers of rows of the spans of the same length just
+    before the window.
     """
 
     start: datetime
@@ -40,6 +44,7 @@ class WindowRows:
     incoming: pa.Table
     profile: Profile
     mature: pa.Table
+    rows_before: tuple[int, ...] = ()
 
 
 def measure(
@@ -77,6 +82,8 @@ def measure(
         **_drift(spec, reference, rows),
         performance=_performance(spec, rows.mature, at_evaluation, against_predecessor),
         selections=_selections(spec, rows.incoming),
+        faults=find_faults(spec, reference.soundness, reference.training, rows.incoming, rows.end, rows.rows_before),
+        anomalies=find_anomalies(spec, reference.oddness, rows.incoming) if rows.incoming.num_rows else None,
     )
 
 

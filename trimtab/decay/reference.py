@@ -15,12 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trimtab.decay.importance import Predict, permutation_importance
+from trimtab.decay.oddness import Oddness, fit
 from trimtab.decay.own_windows import OwnWindows, own_windows
 from trimtab.decay.profile import SCORE, Profile, reference_profile
+from trimtab.decay.rows import code_all
+from trimtab.decay.soundness import Soundness, soundness
 from trimtab.spec import ModelSpec
 
 PROFILE, TRAINING, JUDGED = "profile.json", "training.parquet", "judged.parquet"
 OWN_WINDOWS, IMPORTANCE = "own_windows.json", "importance.json"
+SOUNDNESS, ODDNESS = "soundness.json", "oddness.json"
+FILES = (PROFILE, TRAINING, JUDGED, OWN_WINDOWS, IMPORTANCE, SOUNDNESS, ODDNESS)
 TRAINING_ROWS, JUDGED_ROWS = 20_000, 50_000
 OUTCOME = "outcome"
 
@@ -58,6 +63,16 @@ class Reference:
         found: dict[str, float] = json.loads((self.folder / IMPORTANCE).read_text())
         return found
 
+    @cached_property
+    def soundness(self) -> Soundness:
+        """How far the training rows themselves went, in each span of a window's length."""
+        return Soundness.model_validate_json((self.folder / SOUNDNESS).read_text())
+
+    @cached_property
+    def oddness(self) -> Oddness:
+        """What tells a row that is out of the training distribution."""
+        return Oddness.model_validate_json((self.folder / ODDNESS).read_text())
+
     @property
     def plotted(self) -> pa.Table:
         """Features of training rows beside the scores of judged ones: a row's do not belong together."""
@@ -67,7 +82,7 @@ class Reference:
     @property
     def is_complete(self) -> bool:
         """Whether all of it was written, in today's form."""
-        return all((self.folder / name).is_file() for name in (PROFILE, TRAINING, JUDGED, OWN_WINDOWS, IMPORTANCE))
+        return all((self.folder / name).is_file() for name in FILES)
 
 
 def write_reference(
@@ -94,7 +109,10 @@ def write_reference(
         What the candidate says of rows like ``judged``; without it the features' importance stays unknown.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(_sample(training.select(spec.feature_names), TRAINING_ROWS), folder / TRAINING)
+    sampled = _sample(training.select(spec.feature_names), TRAINING_ROWS)
+    pq.write_table(sampled, folder / TRAINING)
+    (folder / SOUNDNESS).write_text(soundness(spec, training).model_dump_json())
+    (folder / ODDNESS).write_text(fit(spec.features, code_all(sampled, spec.features)).model_dump_json())
     outcome = pa.array(np.asarray(judged[spec.target.name].to_numpy(), dtype=np.float64))
     scored = judged.select(spec.feature_names).append_column(SCORE, pa.array(score)).append_column(OUTCOME, outcome)
     pq.write_table(_sample(scored, JUDGED_ROWS), folder / JUDGED)

@@ -1,8 +1,8 @@
 """Each number that was measured on a window beside its threshold.
 
 How signals are called: names.py · broken data: data.py · drift: drift.py, slow_drift.py · performance, realised and
-estimated: performance.py · bias: groups.py. To add one: a name, a generator `(spec, window) -> Iterator[Signal]`, its
-place here.
+estimated: performance.py · bias: groups.py · single rows: anomalies.py. To add one: a name, a generator
+`(spec, window) -> Iterator[Signal]`, its place here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trimtab.decay.measurements import Measurements
+from trimtab.decay.signals.anomalies import of_anomalies
 from trimtab.decay.signals.data import of_data
 from trimtab.decay.signals.drift import of_drift
 from trimtab.decay.signals.groups import of_groups
@@ -31,4 +32,5 @@ def signals(spec: ModelSpec, window: Measurements, earlier: Sequence[Ruling] = (
         *of_performance(spec, window),
         *of_predecessor(spec, window),
         *of_groups(spec, window),
+        *of_anomalies(spec, window),
     )
