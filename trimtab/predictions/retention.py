@@ -7,7 +7,8 @@ Each deletion is in two phases, and may be cut short anywhere and repeated:
 
 1. the intention (``records.Pruning``) goes into the ledger; holds are looked for once more; the segment's row gets its
    mark, from which on nobody reads it;
-2. the outcomes go, then the file, then ``records.Pruned`` states what is gone, then the row says so.
+2. the outcomes and the stored profiles go, then the file, then ``records.Pruned`` states what is gone, then the row
+   says so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from trimtab.ledger import Ledger
 from trimtab.predictions.holds import covering, standing_holds
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.outcomes import Outcomes
+from trimtab.predictions.profile_files import forget, sweep
 from trimtab.predictions.request_index import RequestIndexes
 from trimtab.predictions.schema import from_microseconds
 from trimtab.predictions.segments import SealedSpan, open_segment
@@ -112,6 +114,8 @@ def prune(
                     gone.append(_delete(log, ledger, model, stone, flow_run_id))
         if gone:
             RequestIndexes(log.folder).catch_up(log.spans())
+        # Whoever read a segment while its mark was made may have kept a profile of it since.
+        sweep(log.folder, log.spans())
     return gone
 
 
@@ -155,6 +159,7 @@ def _delete(log: PredictionLog, ledger: Ledger, model: str, stone: Tombstone, fl
         outcomes = Outcomes(log.folder, log)
         outcomes.forget(ids)
         outcomes.close()
+        forget(log.folder, span)
         span.home.delete(span.name)
     segment_id = segment_record(model, span).id
     pruned = Pruned(

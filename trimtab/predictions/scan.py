@@ -156,9 +156,16 @@ def _parts(
     snapshot: Snapshot, spans: list[SealedSpan], bounds: Bounds, columns: Sequence[str] | None, release_id: str | None
 ) -> Iterator[pa.Table]:
     for span in spans:
-        part = _read_segment(span, bounds, columns, release_id)
+        part = segment_rows(span, bounds, columns, release_id)
         if len(part):
             yield part
+    yield from spool_rows(snapshot, bounds, columns, release_id)
+
+
+def spool_rows(
+    snapshot: Snapshot, bounds: Bounds, columns: Sequence[str] | None = None, release_id: str | None = None
+) -> Iterator[pa.Table]:
+    """The rows of a scan that are not yet sealed, as :func:`scan_parts` gives them."""
     needed = None if columns is None else [*columns, "event_time", "release_id"]
     for rows in snapshot.stream(bounds, needed, _SPOOL_ROWS):
         rows = rows.combine_chunks()
@@ -167,7 +174,10 @@ def _parts(
             yield found if columns is None else found.select([name for name in columns if name in found.column_names])
 
 
-def _read_segment(span: SealedSpan, bounds: Bounds, columns: Sequence[str] | None, release_id: str | None) -> pa.Table:
+def segment_rows(
+    span: SealedSpan, bounds: Bounds, columns: Sequence[str] | None = None, release_id: str | None = None
+) -> pa.Table:
+    """The rows of a scan that one segment holds, as :func:`scan_parts` gives them."""
     with open_segment(span) as file:
         names = file.schema_arrow.names
         wanted = names if columns is None else [name for name in columns if name in names]
