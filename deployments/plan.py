@@ -18,6 +18,7 @@ DEBOUNCE = timedelta(seconds=5)
 _DESCRIPTIONS: Mapping[str, str] = {
     "retrain": "Trains {model} anew, and releases the result if every gate passes; the old release serves until then.",
     "watch": "Judges the latest window of {model}'s live predictions, and asks for what follows from it.",
+    "profile": "Counts {model}'s sealed predictions once, so that windows of long ago are judged without a scan.",
     "rollback": "Brings the previous release of {model}, or a named version, back into service.",
 }
 
@@ -131,6 +132,7 @@ def _deployments(spec: ModelSpec) -> tuple[PlannedDeployment, ...]:
         _deployment(spec, "retrain", cron=spec.schedule.retrain, concurrency_limit=1),
         _deployment(spec, "watch", cron=spec.schedule.watch, concurrency_limit=1),
         _deployment(spec, "rollback", concurrency_limit=1),
+        _deployment(spec, "profile", concurrency_limit=1),
     )
 
 

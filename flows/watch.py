@@ -1,4 +1,4 @@
-"""window → validate → measure → rule → record → announce → publish → tell."""
+"""window → profile → validate → measure → rule → record → announce → publish → tell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from prefect import flow, get_run_logger
 
 from flows.causes import moment
 from tasks import lineage, monitoring
+from tasks.runner import task_runner
 from tasks.validation import validate_window
 from trimtab.decay.policy import rule
 from trimtab.records import Ruling
@@ -32,6 +33,7 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
     if known := lineage.recorded(Ruling, window.ruling_id):
         monitoring.tell_changes(model, moment(None))
         return known
+    monitoring.store_profiles(window, window.start, window.end, task_runner())
     incoming = monitoring.read_incoming(window)
     validation = lineage.record(validate_window(model, incoming, window.release.id)) if incoming.num_rows else None
     measured = monitoring.measure(window, incoming, validation)

@@ -2,7 +2,7 @@
 
 data.py (sources and snapshots) · validation/ (Great Expectations) · training/ · evaluation.py · registry.py (MLflow) ·
 image.py (Docker) · rollout/ (gateway and runtimes) · monitoring/ (prediction log, Evidently) · lineage.py (ledger) ·
-dossier.py (pages on one prediction)
+runner.py (threads, Dask) · dossier.py (pages on one prediction)
 """
 
 from trimtab.settings import connect, quiet_telemetry

@@ -29,6 +29,7 @@ QUIET_ENVIRONMENT: Mapping[str, str] = {
 """Variables that turn off the telemetry of Prefect, MLflow, Great Expectations, Evidently and ONNX Runtime."""
 
 _IMAGE_REPOSITORY = re.compile(r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$", re.ASCII)
+_TASK_RUNNER = re.compile(r"^(threads|dask|(tcp|tls|ws|wss|ucx)://[^\s/@]+:[0-9]+)$", re.ASCII)
 _SEGMENTS_URL = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.!*'()-]+)*/?$", re.ASCII)
 
 
@@ -106,6 +107,11 @@ class Settings:
         "", "registry that model images are pushed to and run from, like registry.example.org/models; empty: none"
     )
     work_pool: str = _setting("trimtab", "Prefect work pool that the deployments run in")
+    task_runner: str = _setting(
+        "threads",
+        "what runs many tasks of one flow: threads, dask (a local cluster for the run), or the address of a Dask "
+        "scheduler, like tcp://10.0.0.7:8786",
+    )
     segments_url: str = _setting(
         "", "where sealed prediction logs go: s3://bucket/prefix; empty: a folder beside each log's spool"
     )
@@ -169,6 +175,11 @@ class Settings:
             raise SpecError(f"TRIMTAB_RUNTIME is {values['runtime']!r}; it must be one of auto, docker, process")
         if values["log_format"] not in ("text", "json"):
             raise SpecError(f"TRIMTAB_LOG_FORMAT is {values['log_format']!r}; it must be text or json")
+        if not _TASK_RUNNER.match(values["task_runner"]):
+            raise SpecError(
+                f"TRIMTAB_TASK_RUNNER is {values['task_runner']!r}; it must be threads, dask, or the address of a Dask "
+                "scheduler like tcp://10.0.0.7:8786"
+            )
         _check_image_repository(values["image_repository"])
         _check_segments_url(values["segments_url"])
         _check_endpoint_url(values["s3_endpoint_url"])

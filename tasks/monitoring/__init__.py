@@ -1,12 +1,13 @@
 """Watching live traffic: what is read, measured, drawn and announced for a ruling.
 
-window.py (which rows are judged) · reference.py (what they are compared with) · measure.py (numbers) · anomalies.py
-(odd rows) · report.py (Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and
+window.py (which rows are judged) · reference.py (what they are compared with) · measure.py (numbers) · profiling.py
+(segments counted once) · anomalies.py (odd rows) · report.py (Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and
 what they missed) · tell.py (messages to people) · retention.py (what of the log is kept)
 """
 
 from tasks.monitoring.announce import announce, payload, reconcile
 from tasks.monitoring.measure import measure
+from tasks.monitoring.profiling import store_profiles
 from tasks.monitoring.reference import make_reference
 from tasks.monitoring.report import publish
 from tasks.monitoring.retention import prune_log
@@ -36,5 +37,6 @@ __all__ = [
     "reconcile",
     "report_path",
     "seal_log",
+    "store_profiles",
     "tell_changes",
 ]

@@ -16,11 +16,12 @@ from trimtab.decay.measurements import Measurements
 from trimtab.decay.measuring import WindowRows, numbers
 from trimtab.decay.measuring import measure as measure_rows
 from trimtab.decay.performance import against_predecessor
-from trimtab.decay.profile import SCORE, Profile, profile
+from trimtab.decay.profile import SCORE, Bins, Profile
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.errors import LedgerError
 from trimtab.ledger import Ledger
 from trimtab.predictions import PredictionLog, read_window
+from trimtab.predictions.profiles import window_profile
 from trimtab.records import Candidate, Metric, Validation
 from trimtab.settings import Settings
 
@@ -43,7 +44,7 @@ def measure(window: Window, incoming: pa.Table, validation: Validation | None) -
         end=window.end,
         as_of=window.as_of,
         incoming=incoming,
-        profile=profile_of(window, reference.profile, incoming),
+        profile=profile_of(window, reference.profile),
         mature=mature,
         rows_before=_rows_before(window, log),
     )
@@ -75,12 +76,15 @@ def _rows_before(window: Window, log: Path) -> tuple[int, ...]:
     return tuple(PredictionLog(log).read(start, start + length, ["event_time"]).num_rows for start in starts)
 
 
-def profile_of(window: Window, reference: Profile, incoming: pa.Table) -> Profile:
-    """Features of all incoming rows, and the scores of those that the release answered, on the reference's bins."""
-    bins = reference.bins
-    own = incoming.filter(pc.equal(incoming["release_id"], window.release.id))
-    of_features, of_score = profile(incoming, bins(*window.spec.feature_names)), profile(own, bins(SCORE))
-    return Profile(columns=of_features.columns + of_score.columns)
+def profile_of(window: Window, reference: Profile) -> Profile:
+    """Features of all the window's rows, and the scores of those that the release answered, on the reference's bins."""
+    log = PredictionLog(Settings.from_env().predictions_dir / window.spec.name)
+    return window_profile(log, window.start, window.end, live_bins(window, reference), window.release.id)
+
+
+def live_bins(window: Window, reference: Profile) -> tuple[Bins, ...]:
+    """What of live rows is counted: the features of all, and the score of those that the release answered."""
+    return reference.bins(*window.spec.feature_names, SCORE)
 
 
 def _against_predecessor(window: Window, log: Path) -> Metric | None:

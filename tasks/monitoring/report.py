@@ -81,7 +81,7 @@ def _verdicts(window: Window, incoming: pa.Table) -> tuple[Verdict, ...]:
             training.append(training_rows(window))
         return _values(training[0], column), _values(incoming, column)
 
-    return verdicts(reference, profile_of(window, reference, incoming), exact)
+    return verdicts(reference, profile_of(window, reference), exact)
 
 
 def _values(rows: pa.Table, column: str) -> np.ndarray:

@@ -73,7 +73,7 @@ def test_applying_twice_changes_nothing(settings: Settings, client: SyncPrefectC
     """The second time finds all as planned: same ids, same times of change, one automation of each name."""
     first = apply(settings)
     assert set(first.created) >= {
-        f"{flow}/{m}" for flow in ("retrain", "watch", "rollback") for m in ("loan", "mortgage")
+        f"{flow}/{m}" for flow in ("retrain", "watch", "rollback", "profile") for m in ("loan", "mortgage")
     }
     before = state(client)
     second = apply(settings)
@@ -99,7 +99,7 @@ def test_removing_a_models_folder_removes_what_is_its_own_and_nothing_else(
     applied = apply(settings)
 
     assert applied.removed == (
-        *("retrain/mortgage", "rollback/mortgage"),
+        *("retrain/mortgage", "rollback/mortgage", "profile/mortgage"),
         *(f"trimtab: {action} mortgage when a ruling asks for it" for action in ("retrain", "rollback")),
         "watch/mortgage",
     )

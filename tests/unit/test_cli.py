@@ -39,7 +39,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> N
     """What there is can be said at once: the heavy libraries come with the commands that need them."""
     done = trimtab(tmp_path, "--help")
     for command in (
-        *("up", "apply", "check", "retrain", "watch", "rollback", "lineage", "dossier", "demo"),
+        *("up", "apply", "check", "retrain", "watch", "rollback", "profile", "lineage", "dossier", "demo"),
         *("predictions", "outcomes", "ledger", "tokens"),
     ):
         assert f" {command} " in done.stdout
@@ -54,7 +54,19 @@ def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "command",
-    ["up", "apply", "check", "retrain", "watch", "rollback", "lineage", "dossier", "suggest-suite", "anomalies"],
+    [
+        "up",
+        "apply",
+        "check",
+        "retrain",
+        "watch",
+        "rollback",
+        "profile",
+        "lineage",
+        "dossier",
+        "suggest-suite",
+        "anomalies",
+    ],
 )
 def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     """Help has a sentence for the command and one for each option."""

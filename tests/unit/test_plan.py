@@ -35,8 +35,8 @@ def names(planned: Plan) -> list[str]:
 def test_a_model_gets_its_three_deployments_and_all_share_one_dossier() -> None:
     """Each model is retrained, watched and rolled back by deployments of its own name."""
     assert names(plan([spec("b"), spec("a")])) == [
-        *("retrain/a", "watch/a", "rollback/a"),
-        *("retrain/b", "watch/b", "rollback/b"),
+        *("retrain/a", "watch/a", "rollback/a", "profile/a"),
+        *("retrain/b", "watch/b", "rollback/b", "profile/b"),
         "dossier/dossier",
     ]
 

@@ -48,6 +48,7 @@ def test_another_process_reads_the_same_settings(tmp_path: Path) -> None:
             "TRIMTAB_IMAGE_REPOSITORY is 'models'; it must be empty or a registry's",
         ),
         ("TRIMTAB_IMAGE_REPOSITORY", "https://a.example/models", "host and a path without tag"),
+        ("TRIMTAB_TASK_RUNNER", "ray", "it must be threads, dask, or the address of a Dask"),
         ("TRIMTAB_LOG_FORMAT", "xml", "TRIMTAB_LOG_FORMAT is 'xml'; it must be text or json"),
         ("TRIMTAB_DRAIN_DELAY_S", "-1", "TRIMTAB_DRAIN_DELAY_S is '-1'; it must be a whole number of at least 0"),
         ("TRIMTAB_ALLOW_OPEN", "yes", "TRIMTAB_ALLOW_OPEN is .yes.; it must be true or false"),

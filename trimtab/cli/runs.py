@@ -58,6 +58,19 @@ def rollback(
     _run("rollback", parameters, wait, local)
 
 
+@app.command(epilog="Example: trimtab profile flight-delay --from 2013-01-01 --to 2014-01-01")
+def profile(
+    model: Model,
+    start: Annotated[str | None, typer.Option("--from", help="Predictions with an event time from here on.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Predictions with an event time before this moment.")] = None,
+    wait: Wait = True,
+    local: Local = False,
+) -> None:
+    """Count sealed predictions once, so that windows of them are judged without a scan; watch does so for its own."""
+    parameters = {"model": model, "start": parse_moment(start, "--from"), "end": parse_moment(end, "--to")}
+    _run("profile", parameters, wait, local)
+
+
 @app.command(epilog="Example: trimtab dossier 01929f0e-7b1a-7c3e-9d55-0d4f1c1e2a3b --local")
 def dossier(prediction_id: PredictionId, wait: Wait = True, local: Local = False) -> None:
     """Publish everything that led to a prediction: artifacts in Prefect and a page among the reports."""
