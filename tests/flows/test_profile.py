@@ -133,12 +133,12 @@ def test_watch_judges_from_what_is_stored(world: World, monkeypatch: pytest.Monk
     """It counts what it has sealed, and a second window over the same rows counts nothing."""
     first = watch("loan", as_of=RELEASED + 4 * DAY)
     assert first is not None
-    assert len(list((world.log.folder / "profiles").glob("*/*"))) == 2, "the window's days, not all days"
+    assert len(list((world.log.folder / "profiles").glob("*/*.arrow"))) == 2, "the window's days, not all days"
 
     def again(*_: object) -> Profile:
         raise AssertionError("rows were counted again")
 
     monkeypatch.setattr(profiles, "profile", again)
-    second = watch("loan", as_of=RELEASED + 4 * DAY - timedelta(hours=1))
+    second = watch("loan", as_of=RELEASED + 4 * DAY + timedelta(hours=1))
     assert second is not None
     assert {"drift.income", "drift.score"} <= {signal.name for signal in second.signals}

@@ -134,7 +134,7 @@ def test_each_segment_is_counted_once_and_again_only_where_its_profile_is_lost(t
     assert (unprofiled(log, BINS), counted) == ([], [8, 8])
     wanted = window_profile(log, *day, BINS)
     assert counted == [8, 8], "nothing is scanned twice"
-    (path,) = (log.folder / "profiles").glob("*/*")
+    (path,) = (log.folder / "profiles").glob("*/*.arrow")
     whole = path.read_bytes()
     half = len(whole) // 2
     for damaged in (b"", whole[:half], whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]):

@@ -47,7 +47,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_specs_and_names_nothing_tw
     specs = [spec(name) for name in sorted(models)]
     planned = plan(specs)
     assert planned == plan(reversed(specs))
-    assert len(set(names(planned))) == len(planned.deployments) == 3 * len(models) + 1
+    assert len(set(names(planned))) == len(planned.deployments) == 4 * len(models) + 1
     assert len({automation.name for automation in planned.automations}) == len(planned.automations) == 2 * len(models)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.prediction_rows import LATER, T0, make_rows
+from trimtab.decay.profile import Bins, bins_digest
 from trimtab.errors import LedgerError, PredictionLogError, PrunedPredictionError
 from trimtab.ledger import Ledger
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, find_prediction
 from trimtab.predictions.holds import all_holds, place_hold, release_hold, standing_holds, too_late
+from trimtab.predictions.profile_files import BINS_KEPT
+from trimtab.predictions.profiles import profile_segments
 from trimtab.predictions.retention import due, prune, segment_record
 from trimtab.predictions.schema import id_text
 from trimtab.records import Hold, Pruned, Pruning, Segment
@@ -233,3 +237,23 @@ def test_a_spool_put_back_from_before_a_pruning_is_told_of_it_by_the_ledger(log,
     assert log.spans() == []
     with pytest.raises(PrunedPredictionError):
         log.get(key)
+
+
+def test_stored_profiles_go_with_their_segment_and_none_comes_back(log, ledger):
+    """Also one that was kept by somebody who had begun to read before, and those on bins that nobody uses any more."""
+    bins = [(Bins(column="income", type="number", edges=(float(place),)),) for place in range(BINS_KEPT + 1)]
+    old, _ = sealed(log, T0)
+    new, _ = sealed(log, T0 + 350 * DAY)
+    for each in bins:
+        profile_segments(log.folder, [old, new], each)
+    kept = {path: path.read_bytes() for path in (log.folder / "profiles").glob("*/*.arrow")}
+    oldest = log.folder / "profiles" / bins_digest(bins[0])
+    os.utime(oldest / "used", (0, 0))
+    prune(log, ledger, "loan", 300, AS_OF)
+    left = list((log.folder / "profiles").glob("*/*.arrow"))
+    assert {path.stem for path in left} == {new.name.removesuffix(".parquet")}
+    assert {path.parent.name for path in left} == {bins_digest(each) for each in bins[1:]}
+    late = next(path for path in kept if path not in left and path.parent != oldest)
+    late.write_bytes(kept[late])
+    prune(log, ledger, "loan", 300, AS_OF)
+    assert not late.exists()

@@ -9,7 +9,6 @@ Format 1: an Arrow IPC file of one batch, a row a piece, then its CRC-32 in 4 by
 
 from __future__ import annotations
 
-import os
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -29,6 +28,8 @@ BINS_KEPT = 8
 """References whose profiles are kept, by last use: what serves, what served before, what may serve next."""
 
 _CHECKSUM_BYTES = 4
+# An empty file that is as old as the last use: what is removed beside it changes the time of the folder.
+_USED = "used"
 _SCHEMA = pa.schema({"start": pa.int64(), "end": pa.int64(), "release_id": pa.string(), "body": pa.binary()})
 
 
@@ -91,7 +92,7 @@ class ProfileFiles:
         with pa.ipc.new_file(sink, schema) as writer:
             writer.write_batch(batch)
         packed = sink.getvalue()
-        aside = self._folder / f".{uuid4().hex}"
+        aside = self._folder / f".{uuid4().hex}.arrow"
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -104,7 +105,8 @@ class ProfileFiles:
     def note_use(self) -> None:
         """Let these profiles be the last to go (:func:`sweep`)."""
         with suppress(OSError):
-            os.utime(self._folder)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / _USED).touch()
 
     def _path(self, span: SealedSpan) -> Path:
         return self._folder / _file_name(span)
@@ -127,10 +129,10 @@ def sweep(folder: Path, spans: Sequence[SealedSpan]) -> None:
     """Remove what is of none of these segments, and the profiles on bins that were not used for longest
     (`BINS_KEPT` stay)."""
     wanted = {_file_name(span) for span in spans}
-    by_use = sorted(_root(folder).glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
+    by_use = sorted(_root(folder).glob(f"*/{_USED}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for unused in by_use[BINS_KEPT:]:
-        shutil.rmtree(unused, ignore_errors=True)
-    for path in _root(folder).glob("*/*"):
+        shutil.rmtree(unused.parent, ignore_errors=True)
+    for path in _root(folder).glob("*/*.arrow"):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
 

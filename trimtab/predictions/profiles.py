@@ -80,6 +80,8 @@ def window_profile(
     columns, files = _Columns.of(bins), ProfileFiles(log.folder, bins)
     bounds = Bounds(start=microseconds(start), end=microseconds(end))
     scores: list[Any] = []
+    if log.exists:
+        files.note_use()
 
     def features(pieces: Iterable[Piece]) -> Iterator[Any]:
         for piece in pieces:
@@ -95,7 +97,6 @@ def window_profile(
         fresh = (_count(rows, columns, bounds) for rows in spool_rows(snapshot, bounds, columns.names))
         every = chain.from_iterable(chain(sealed, fresh))
         of_features = merge_stored(features(every), columns.features)
-    files.note_use()
     return Profile(columns=of_features.columns + merge_stored(scores, columns.score).columns)
 
 
@@ -126,6 +127,7 @@ def profile_segments(folder: Path, spans: Iterable[SealedSpan], bins: Sequence[B
         If a column does not hold what its type says.
     """
     columns, files, rows = _Columns.of(bins), ProfileFiles(folder, bins), 0
+    files.note_use()
     for span in spans:
         files.keep(span, _cut(segment_rows(span, Bounds(), columns.names), columns))
         rows += span.rows
