@@ -1,8 +1,8 @@
 """Watching live traffic: what is read, measured, drawn and announced for a ruling.
 
-window.py (which rows are judged) · reference.py (what they are compared with) · measure.py (numbers) · profiling.py
-(segments counted once) · anomalies.py (odd rows) · report.py (Evidently's report and the run's artifacts) · plots.py (pictures) · announce.py (events, and
-what they missed) · tell.py (messages to people) · retention.py (what of the log is kept)
+window.py (which rows are judged) · reference.py (what they are compared with) · profiling.py (segments counted once) ·
+measure.py (numbers) · anomalies.py (odd rows) · report.py, evidently_report.py and plots.py (what people look at) ·
+announce.py (events, and what they missed) · tell.py (messages to people) · retention.py (what of the log is kept)
 """
 
 from tasks.monitoring.announce import announce, payload, reconcile
