@@ -18,7 +18,7 @@ from trimtab.spec import METRICS
 
 RESAMPLES = 500
 SCORE_CONFIDENCE = 0.95
-_CLIP = 1e-15
+CLIP = 1e-15
 
 Weighted = Callable[[np.ndarray], float]
 """A metric that is prepared for one model's rows: weights of shape (rows,) in, the metric out."""
@@ -127,7 +127,7 @@ def _check(kind: str, target: np.ndarray, scores: Mapping[str, np.ndarray]) -> N
 
 
 def _log_loss(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
-    clipped = np.clip(score, _CLIP, 1 - _CLIP)
+    clipped = np.clip(score, CLIP, 1 - CLIP)
     return _mean(-np.log(np.where(target == 1, clipped, 1 - clipped)))
 
 
