@@ -16,9 +16,9 @@ from trimtab.errors import EvaluationError
 from trimtab.records import Metric
 from trimtab.spec import METRICS
 
+CLIP = 1e-15
 RESAMPLES = 500
 SCORE_CONFIDENCE = 0.95
-CLIP = 1e-15
 
 Weighted = Callable[[np.ndarray], float]
 """A metric that is prepared for one model's rows: weights of shape (rows,) in, the metric out."""
@@ -49,12 +49,12 @@ def compare(
     Parameters
     ----------
     kind
-        ``binary`` or ``regression``.
+        ``binary``, ``multiclass`` or ``regression``.
     target
-        What happened, of shape (rows,): 0 or 1, or a number.
+        What happened, of shape (rows,): 0 or 1, the place of the class, or a number.
     scores
-        By model, what it said, of shape (rows,): the probability of 1, or a number. A NaN makes every metric of that
-        model NaN.
+        By model, what it said, of shape (rows,): the probability of 1, or a number; of several classes the probability
+        of each, of shape (rows, classes). A NaN makes every metric of that model NaN.
     baseline
         The model that the others are compared with; None: with none.
     metrics
@@ -115,34 +115,73 @@ def _metric(name: str, value: float, draws: np.ndarray, confidence: float, rows:
 def _check(kind: str, target: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
     if len(target) == 0:
         raise EvaluationError("there are no rows to evaluate on; at least one is needed")
+    several = kind == "multiclass"
     for model, score in scores.items():
-        if np.shape(score) != np.shape(target):
+        if np.shape(score)[:1] != np.shape(target) or np.ndim(score) != 1 + several:
+            wanted = f"one a row and class is needed: ({len(target)}, classes)" if several else "one a row is needed: "
             raise EvaluationError(
-                f"scores of {model} have shape {np.shape(score)}; one a row is needed: {np.shape(target)}"
+                f"scores of {model} have shape {np.shape(score)}; {wanted}{'' if several else np.shape(target)}"
             )
     if not np.isfinite(target).all():
         raise EvaluationError(f"the target holds {int((~np.isfinite(target)).sum())} values that are no numbers")
     if kind == "binary" and (wrong := sorted(set(np.unique(target)) - {0, 1})):
         raise EvaluationError(f"the target of a binary model holds {wrong[:5]}; it must be 0 or 1")
+    classes = min((np.shape(score)[1] for score in scores.values()), default=0) if several else 0
+    if several and (wrong := sorted(set(np.unique(target)) - set(range(classes)))):
+        raise EvaluationError(f"the target holds {wrong[:5]}; it must be the place of a class, 0 to {classes - 1}")
 
 
-def _log_loss(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
-    clipped = np.clip(score, CLIP, 1 - CLIP)
-    return _mean(-np.log(np.where(target == 1, clipped, 1 - clipped)))
+def _log_loss(target: np.ndarray, score: np.ndarray, threshold: float) -> np.ndarray:
+    chosen = _of_outcome(target, score) if score.ndim == 2 else np.where(target == 1, score, 1 - score)
+    return np.asarray(-np.log(np.clip(chosen, CLIP, 1 - CLIP)))
 
 
-def _brier_loss(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
-    return _mean((score - target) ** 2)
+def _brier_loss(target: np.ndarray, score: np.ndarray, threshold: float) -> np.ndarray:
+    if score.ndim == 2:
+        # Brier's own form (1950): the sum over classes, so that two classes lose twice what a binary target does.
+        return np.asarray((score**2).sum(axis=1) - 2 * _of_outcome(target, score) + 1)
+    return np.asarray((score - target) ** 2)
 
 
-def _accuracy(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
+def _accuracy(target: np.ndarray, score: np.ndarray, threshold: float) -> np.ndarray:
     # A NaN is not a wrong answer but none: it must not look like a low accuracy.
-    right = ((score >= threshold) == (target == 1)).astype(np.float64)
-    return _mean(np.where(np.isnan(score), np.nan, right))
+    if score.ndim == 2:
+        right = (score.argmax(axis=1) == target).astype(np.float64)
+        return np.where(np.isnan(score).any(axis=1), np.nan, right)
+    return np.where(np.isnan(score), np.nan, ((score >= threshold) == (target == 1)).astype(np.float64))
+
+
+def _squared_error(target: np.ndarray, score: np.ndarray, threshold: float) -> np.ndarray:
+    return np.asarray((score - target) ** 2)
+
+
+def _absolute_error(target: np.ndarray, score: np.ndarray, threshold: float) -> np.ndarray:
+    return np.asarray(np.abs(score - target))
+
+
+def _of_outcome(target: np.ndarray, score: np.ndarray) -> np.ndarray:
+    # The scores of a row with a NaN may say anything of the class that happened: they say nothing.
+    chosen = score[np.arange(len(score)), target.astype(np.int64)]
+    return np.where(np.isnan(score).any(axis=1), np.nan, chosen)
+
+
+ROW_VALUES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    "log_loss": _log_loss,
+    "brier_loss": _brier_loss,
+    "accuracy": _accuracy,
+    "root_mean_squared_error": _squared_error,
+    "mean_absolute_error": _absolute_error,
+}
+"""(target, score, threshold) to one value a row, for the metrics that are their mean, or the root of it."""
 
 
 def _roc_auc(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
-    """The share of (1, 0) pairs that are ranked rightly, ties counting half (Hanley & McNeil 1982)."""
+    """The share of (1, 0) pairs that are ranked rightly, ties counting half (Hanley & McNeil 1982); of several classes
+    the mean of each against the rest."""
+    if score.ndim == 2:
+        places = range(score.shape[1])
+        areas = [_roc_auc((target == at).astype(np.float64), score[:, at], threshold) for at in places]
+        return lambda weights: float(np.mean([area(weights) for area in areas]))
     ones, zeros = np.flatnonzero(target == 1), np.flatnonzero(target == 0)
     zeros = zeros[np.argsort(score[zeros], kind="stable")]
     below = np.searchsorted(score[zeros], score[ones], side="left")
@@ -161,12 +200,12 @@ def _roc_auc(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighte
 
 
 def _root_mean_squared_error(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
-    mean = _mean((score - target) ** 2)
+    mean = _mean(_squared_error(target, score, threshold))
     return lambda weights: float(np.sqrt(mean(weights)))
 
 
-def _mean_absolute_error(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
-    return _mean(np.abs(score - target))
+def _mean_of(metric: str) -> Callable[[np.ndarray, np.ndarray, float], Weighted]:
+    return lambda target, score, threshold: _mean(ROW_VALUES[metric](target, score, threshold))
 
 
 def _r2_score(target: np.ndarray, score: np.ndarray, threshold: float) -> Weighted:
@@ -186,12 +225,12 @@ def _mean(row_values: np.ndarray) -> Weighted:
 
 
 METRIC_FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray, float], Weighted]] = {
-    "log_loss": _log_loss,
+    "log_loss": _mean_of("log_loss"),
     "roc_auc": _roc_auc,
-    "brier_loss": _brier_loss,
-    "accuracy": _accuracy,
+    "brier_loss": _mean_of("brier_loss"),
+    "accuracy": _mean_of("accuracy"),
     "root_mean_squared_error": _root_mean_squared_error,
-    "mean_absolute_error": _mean_absolute_error,
+    "mean_absolute_error": _mean_of("mean_absolute_error"),
     "r2_score": _r2_score,
 }
 """Each metric of ``trimtab.spec.METRICS``: (target, score, threshold) of one model to the weighted metric."""

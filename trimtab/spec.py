@@ -78,10 +78,23 @@ class Feature(_Part):
 
 
 class Target(_Part):
-    """What is predicted. ``binary`` is 0 or 1 and the score is the probability of 1; ``regression`` is a number."""
+    """What is predicted. ``binary`` is 0 or 1 and the score is the probability of 1; ``regression`` is a number.
+
+    ``multiclass`` is one of ``classes``, and the scores are the probability of each, in columns ``score.<class>``. It
+    is measured and backtested; it cannot be trained and served yet (`trimtab.models` refuses such a folder).
+    """
 
     name: str
-    kind: Literal["binary", "regression"] = "binary"
+    kind: Literal["binary", "multiclass", "regression"] = "binary"
+    classes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_its_classes(self) -> Self:
+        if self.kind == "multiclass" and len(set(self.classes)) != max(len(self.classes), 3):
+            raise ValueError(f"classes is {self.classes}; a multiclass target needs three or more, each once")
+        if self.kind != "multiclass" and self.classes:
+            raise ValueError(f"classes is {self.classes}; a {self.kind} target has none")
+        return self
 
 
 class Trainer(_Part):
@@ -259,6 +272,48 @@ class AnomalyRule(_Part):
     listed: int = Field(default=50, ge=1, le=1_000)
 
 
+class EstimateRule(_Part):
+    """Performance that is foretold before outcomes arrive (trimtab/decay/estimation.py, loss_estimation.py).
+
+    ``enabled``: whether it is. Its limit is the policy's ``performance_drop``.
+    """
+
+    enabled: bool = True
+
+
+class SliceRule(_Part):
+    """The policy metric on each value of ``gates.slices`` and ``protected`` (trimtab/decay/slice_performance.py).
+
+    ``minimum_rows`` a slice needs, here and in the reference. ``drop``: by how much a slice may be worse than the same
+    slice at evaluation; None: the policy's ``performance_drop``.
+    """
+
+    minimum_rows: int = Field(default=200, ge=20)
+    drop: float | None = Field(default=None, gt=0)
+
+
+class CalibrationRule(_Part):
+    """``maximum_rise``: by how much the expected calibration error may be above the reference's, as a probability."""
+
+    maximum_rise: float = Field(default=0.05, gt=0, le=1)
+
+
+class FairnessRule(_Part):
+    """How far apart protected groups may be (trimtab/decay/fairness.py); None: it is measured, and alarms on nothing.
+
+    ``maximum_true_positive_rate_gap`` and ``maximum_false_positive_rate_gap`` are differences of rates between two
+    groups. ``maximum_calibration_gap`` is the difference between two groups' mean outcome minus mean score: of a
+    regression in the target's unit. ``minimum_group_rows`` a group needs for a rate. ``intersections``: whether pairs
+    of protected attributes form groups too.
+    """
+
+    maximum_true_positive_rate_gap: float | None = Field(default=None, gt=0, le=1)
+    maximum_false_positive_rate_gap: float | None = Field(default=None, gt=0, le=1)
+    maximum_calibration_gap: float | None = Field(default=None, gt=0)
+    minimum_group_rows: int = Field(default=50, ge=10)
+    intersections: bool = True
+
+
 class DecayPolicy(_Part):
     """When to act (trimtab/decay/policy/). Every number is a threshold that rulings quote.
 
@@ -298,6 +353,10 @@ class DecayPolicy(_Part):
     drift: DriftRule = DriftRule()
     faults: FaultRule = FaultRule()
     anomalies: AnomalyRule = AnomalyRule()
+    estimate: EstimateRule = EstimateRule()
+    slices: SliceRule = SliceRule()
+    calibration: CalibrationRule = CalibrationRule()
+    fairness: FairnessRule = FairnessRule()
 
     _check_persistence = field_validator("persistence")(lambda value: _k_of_m(value))
 
@@ -467,6 +526,7 @@ class ModelSpec(_Part):
 
 METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("log_loss", "roc_auc", "brier_loss", "accuracy"),
+    "multiclass": ("log_loss", "roc_auc", "brier_loss", "accuracy"),
     "regression": ("root_mean_squared_error", "mean_absolute_error", "r2_score"),
 }
 """The metrics that are computed for each kind of target; the first is the default for gates and policy."""

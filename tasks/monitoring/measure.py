@@ -47,6 +47,7 @@ def measure(window: Window, incoming: pa.Table, validation: Validation | None) -
         profile=profile_of(window, reference.profile),
         mature=mature,
         rows_before=_rows_before(window, log),
+        answered=incoming.filter(pc.equal(incoming["release_id"], window.release.id)),
     )
     measured = measure_rows(
         spec,

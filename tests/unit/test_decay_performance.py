@@ -1,11 +1,13 @@
 """What is measured of performance and of groups."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from trimtab.decay.fairness import selection
 from trimtab.decay.performance import against_predecessor, calibration, is_lost, loss_limit, realised
+from trimtab.decay.slices import group_rows
 from trimtab.models import load_model
 from trimtab.records import Metric
 from trimtab.settings import Settings
@@ -74,9 +76,9 @@ def test_calibration_bins_hold_all_rows_and_follow_a_calibrated_score():
 
 def test_selection_rates_have_a_ratio_with_its_interval():
     """Half of one group and a quarter of the other: 0.5, within its interval; unknown and small groups are left out."""
-    groups = np.array(["a"] * 400 + ["b"] * 400 + ["null"] * 100 + ["few"] * 49)
+    groups = group_rows(pa.chunked_array([["a"] * 400 + ["b"] * 400 + [None] * 100 + ["few"] * 49]), "category")
     selected = np.array([True, False] * 200 + [True, False, False, False] * 100 + [True] * 149)
-    found = selection("group", groups, selected)
+    found = selection("group", groups, selected, 50)
     assert [(rate.group, rate.rate) for rate in found.groups] == [("a", 0.5), ("b", 0.25)]
     assert found.ratio == 0.5
     assert found.low is not None
@@ -88,7 +90,8 @@ def test_selection_rates_have_a_ratio_with_its_interval():
 @pytest.mark.parametrize("selected", [[False] * 200, [True] * 200, [True] * 100 + [False] * 100])
 def test_groups_at_the_ends_have_an_interval_too(selected):
     """None or all selected: no division by zero, and no ratio where nobody is selected."""
-    found = selection("group", np.array(["a"] * 100 + ["b"] * 100), np.array(selected))
+    groups = group_rows(pa.chunked_array([["a"] * 100 + ["b"] * 100]), "category")
+    found = selection("group", groups, np.array(selected), 50)
     if not any(selected):
         assert found.ratio is None
     else:

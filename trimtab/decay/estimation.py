@@ -194,7 +194,9 @@ class ClassifierEstimator:
             pairs = list(zip(self._parts, windows, strict=True))
             estimated = [part.shares(window, chunk) for part, window in pairs]
             realised = [_share(part.ones[chunk], window.sums["rows"]) for part, window in pairs]
-            drawn = [_outcomes(part.drawn(window, random, CHUNK_DRAWS, chunk), window, random) for part, window in pairs]
+            drawn = [
+                _outcomes(part.drawn(window, random, CHUNK_DRAWS, chunk), window, random) for part, window in pairs
+            ]
             for metric in self._metrics:
                 differs = self._value(metric, windows, estimated) - self._value(metric, windows, realised)
                 excess[metric].append(differs**2 - self._deviation(metric, windows, drawn) ** 2)
@@ -276,16 +278,16 @@ def _isotonic(rows: np.ndarray, ones: np.ndarray) -> np.ndarray:
 
     there = np.flatnonzero(rows > 0)
     fitted = isotonic_regression(ones[there] / rows[there], weights=rows[there]).x
-    return np.interp(np.arange(len(rows)), there, fitted)
+    return np.asarray(np.interp(np.arange(len(rows)), there, fitted))
 
 
 def _own(window: ScoreHistogram) -> np.ndarray:
     rows, middle = window.sums["rows"], (window.edges[:-1] + window.edges[1:]) / 2
-    return np.clip(np.divide(window.sums["score"], rows, out=middle, where=rows > 0), 0, 1)
+    return np.asarray(np.clip(np.divide(window.sums["score"], rows, out=middle, where=rows > 0), 0, 1))
 
 
 def _share(ones: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.divide(ones, rows, out=np.zeros(np.broadcast(ones, rows).shape), where=rows > 0)
+    return np.asarray(np.divide(ones, rows, out=np.zeros(np.broadcast(ones, rows).shape), where=rows > 0))
 
 
 def _outcomes(shares: np.ndarray, window: ScoreHistogram, random: np.random.Generator) -> np.ndarray:
@@ -304,4 +306,5 @@ def _area(ones: np.ndarray, zeros: np.ndarray) -> np.ndarray:
     """The share of (1, 0) pairs ranked rightly, ties (one bin) counting half."""
     below = np.cumsum(zeros, axis=-1) - zeros / 2
     pairs = ones.sum(axis=-1) * zeros.sum(axis=-1)
-    return np.divide((ones * below).sum(axis=-1), pairs, out=np.full(np.shape(pairs), np.nan), where=pairs > 0)
+    won = (ones * below).sum(axis=-1)
+    return np.asarray(np.divide(won, pairs, out=np.full(np.shape(pairs), np.nan), where=pairs > 0))

@@ -7,10 +7,11 @@ from pydantic import AwareDatetime, Field
 from trimtab.decay.anomalies import Anomalies
 from trimtab.decay.atoms import Fault
 from trimtab.decay.distance import Distance
-from trimtab.decay.fairness import Selection
+from trimtab.decay.fairness import Gap, Selection
 from trimtab.decay.multivariate import Separation
 from trimtab.decay.performance import Performance
-from trimtab.records import Validation, Value
+from trimtab.decay.slice_performance import SlicePerformance
+from trimtab.records import Metric, Validation, Value
 
 
 class Shift(Value):
@@ -27,10 +28,11 @@ class Shift(Value):
 class Measurements(Value):
     """All that was measured on a window of one release.
 
-    Features, data faults and selection are those of the rows in [start, end); performance is that of the rows before,
-    whose outcomes are mature. The p-values of ``distances`` are those that null windows give their PSI. ``usual_auc``
-    is the largest ``separation`` of the reference's own windows, ``importance`` that of the features to the release's
-    model (adding up to 1; empty where it is not known).
+    Features, data faults, selection and the policy metric as it is ``estimated`` are those of the rows in [start, end);
+    performance, also by slice, and gaps between groups are those of the rows before, whose outcomes are mature. The
+    p-values of ``distances`` are those that null windows give their PSI. ``usual_auc`` is the largest ``separation`` of
+    the reference's own windows, ``importance`` that of the features to the release's model (adding up to 1; empty where
+    it is not known).
     """
 
     start: AwareDatetime
@@ -47,3 +49,6 @@ class Measurements(Value):
     importance: dict[str, float] = Field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     anomalies: Anomalies | None = None
+    estimated: Metric | None = None
+    slices: tuple[SlicePerformance, ...] = ()
+    gaps: tuple[Gap, ...] = ()

@@ -11,17 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.decay.anomalies import find_anomalies
+from trimtab.decay.bias import gaps_of, selections_of
+from trimtab.decay.calibration import calibration_error
 from trimtab.decay.distance import compare
-from trimtab.decay.fairness import Selection, selection
+from trimtab.decay.estimated import estimate
 from trimtab.decay.faults import find_faults
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.multivariate import separation
 from trimtab.decay.null_windows import calibrated, null_laws
-from trimtab.decay.performance import Performance, calibration, realised
-from trimtab.decay.profile import SCORE, Profile
-from trimtab.decay.reference import OUTCOME, Reference
+from trimtab.decay.performance import Performance, calibration, one_score, realised
+from trimtab.decay.profile import Profile
+from trimtab.decay.reference import OUTCOME, Reference, scores_of
 from trimtab.decay.sequential import shifts
-from trimtab.decay.slices import slice_labels
+from trimtab.decay.slice_performance import slice_performance
 from trimtab.records import Metric, Validation
 from trimtab.spec import ModelSpec
 
@@ -35,7 +37,7 @@ class WindowRows:
     ``profile`` counts their features, and the scores of the release alone, on the reference's bins. ``mature`` are the
     rows that the release answered a label maturity before: ``event_time``, the features, ``score`` and ``outcome``,
     which is null where none is known. ``rows_before`` are the numbers of rows of the spans of the same length just
-    before the window.
+    before the window. ``answered`` are the incoming rows that the release itself answered; None: all.
     """
 
     start: datetime
@@ -45,6 +47,7 @@ class WindowRows:
     profile: Profile
     mature: pa.Table
     rows_before: tuple[int, ...] = ()
+    answered: pa.Table | None = None
 
 
 def measure(
@@ -73,6 +76,7 @@ def measure(
     against_predecessor
         The policy metric of the release minus its predecessor's on the same rows, while it is on probation.
     """
+    known = rows.mature.filter(pc.is_valid(rows.mature[OUTCOME]))
     return Measurements(
         start=rows.start,
         end=rows.end,
@@ -80,8 +84,11 @@ def measure(
         rows=rows.incoming.num_rows,
         validation=validation,
         **_drift(spec, reference, rows),
-        performance=_performance(spec, rows.mature, at_evaluation, against_predecessor),
-        selections=_selections(spec, rows.incoming),
+        performance=_performance(spec, reference, rows.mature, known, at_evaluation, against_predecessor),
+        selections=selections_of(spec, rows.incoming),
+        estimated=estimate(spec, reference, rows.incoming if rows.answered is None else rows.answered),
+        slices=slice_performance(spec, reference, known),
+        gaps=gaps_of(spec, known),
         faults=find_faults(spec, reference.soundness, reference.training, rows.incoming, rows.end, rows.rows_before),
         anomalies=find_anomalies(spec, reference.oddness, rows.incoming) if rows.incoming.num_rows else None,
     )
@@ -105,27 +112,29 @@ def _drift(spec: ModelSpec, reference: Reference, rows: WindowRows) -> dict[str,
 
 
 def _performance(
-    spec: ModelSpec, mature: pa.Table, at_evaluation: Metric | None, against_predecessor: Metric | None
+    spec: ModelSpec,
+    reference: Reference,
+    mature: pa.Table,
+    known: pa.Table,
+    at_evaluation: Metric | None,
+    against_predecessor: Metric | None,
 ) -> Performance:
-    known = mature.filter(pc.is_valid(mature[OUTCOME]))
-    scores, outcomes = numbers(known, SCORE), numbers(known, OUTCOME)
+    scores, outcomes = scores_of(spec, known), numbers(known, OUTCOME)
+    classified = spec.target.kind != "regression"
+    judged = reference.judged if classified and known.num_rows else None
     return Performance(
         mature=mature.num_rows,
         outcomes=known.num_rows,
         metrics=realised(spec, scores, outcomes),
         reference=at_evaluation,
         against_predecessor=against_predecessor,
-        calibration=calibration(scores, outcomes) if spec.target.kind == "binary" else (),
+        calibration=calibration(*one_score(scores, outcomes)) if classified else (),
+        calibration_error=calibration_error(*one_score(scores, outcomes)) if classified else None,
+        reference_calibration_error=None
+        if judged is None
+        else calibration_error(*one_score(scores_of(spec, judged), numbers(judged, OUTCOME))),
+        estimated=estimate(spec, reference, known),
     )
-
-
-def _selections(spec: ModelSpec, incoming: pa.Table) -> tuple[Selection, ...]:
-    """How often each group of a protected attribute is given label 1; nothing for a regression."""
-    if spec.target.kind != "binary" or not incoming.num_rows:
-        return ()
-    selected = numbers(incoming, SCORE) >= spec.serving.decision_threshold
-    types = {feature.name: feature.type for feature in spec.features}
-    return tuple(selection(name, slice_labels(incoming[name], types[name]), selected) for name in spec.protected)
 
 
 def numbers(rows: pa.Table, column: str) -> np.ndarray:

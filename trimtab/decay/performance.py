@@ -30,7 +30,8 @@ class Performance(Value):
 
     ``mature`` rows, of which ``outcomes`` have an outcome; ``metrics`` by name are empty where nothing can be said.
     ``reference`` is the policy metric at the release's evaluation, ``against_predecessor`` the release's policy metric
-    minus its predecessor's on the same rows.
+    minus its predecessor's on the same rows. ``estimated`` is the policy metric as it was to be expected of these rows
+    without their outcomes.
     """
 
     mature: int = 0
@@ -39,6 +40,9 @@ class Performance(Value):
     reference: Metric | None = None
     against_predecessor: Metric | None = None
     calibration: tuple[CalibrationBin, ...] = ()
+    calibration_error: Metric | None = None
+    reference_calibration_error: Metric | None = None
+    estimated: Metric | None = None
 
 
 def realised(spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray) -> dict[str, Metric]:
@@ -47,7 +51,8 @@ def realised(spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray) -> dict[
     Parameters
     ----------
     scores, outcomes
-        Of shape (rows,), float64; rows without an outcome must have been left out.
+        Of shape (rows,), float64, scores of several classes (rows, classes); rows without an outcome must have been
+        left out.
 
     Returns
     -------
@@ -107,8 +112,18 @@ def calibration(scores: np.ndarray, outcomes: np.ndarray, bins: int = CALIBRATIO
     return tuple(found)
 
 
+def one_score(scores: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One probability a row and whether it came true, both of shape (rows,): of several classes the likeliest one's."""
+    if scores.ndim == 1:
+        return scores, outcomes
+    return scores.max(axis=1, initial=0.0), (scores.argmax(axis=1) == outcomes).astype(np.float64)
+
+
 def measurable(spec: ModelSpec, outcomes: np.ndarray) -> bool:
-    """Whether metrics can be computed: two rows, and of a binary outcome some of both classes."""
+    """Whether metrics can be computed: two rows, and of a class outcome some of every class."""
+    if spec.target.kind == "multiclass":
+        places = outcomes.astype(np.int64)
+        return bool(np.bincount(places, minlength=len(spec.target.classes)).min() >= MINIMUM_OF_A_CLASS)
     if spec.target.kind == "binary":
         ones = int(np.sum(outcomes == 1))
         return min(ones, len(outcomes) - ones) >= MINIMUM_OF_A_CLASS

@@ -9,9 +9,11 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trimtab.decay.importance import Predict, permutation_importance
@@ -20,6 +22,7 @@ from trimtab.decay.own_windows import OwnWindows, own_windows
 from trimtab.decay.profile import SCORE, Profile, reference_profile
 from trimtab.decay.rows import code_all
 from trimtab.decay.soundness import Soundness, soundness
+from trimtab.errors import EvaluationError
 from trimtab.spec import ModelSpec
 
 PROFILE, TRAINING, JUDGED = "profile.json", "training.parquet", "judged.parquet"
@@ -73,6 +76,11 @@ class Reference:
         """What tells a row that is out of the training distribution."""
         return Oddness.model_validate_json((self.folder / ODDNESS).read_text())
 
+    @cached_property
+    def estimators(self) -> dict[str, Any]:
+        """What was fitted to the judged rows, by spec; kept as long as this value."""
+        return {}
+
     @property
     def plotted(self) -> pa.Table:
         """Features of training rows beside the scores of judged ones: a row's do not belong together."""
@@ -104,7 +112,7 @@ def write_reference(
     training, judged
         The rows that the candidate was trained and evaluated on: event time, features and target.
     score
-        What the candidate said of ``judged``, of shape (judged rows,).
+        What the candidate said of ``judged``, of shape (judged rows,); of several classes (judged rows, classes).
     predict
         What the candidate says of rows like ``judged``; without it the features' importance stays unknown.
     """
@@ -113,10 +121,13 @@ def write_reference(
     pq.write_table(sampled, folder / TRAINING)
     (folder / SOUNDNESS).write_text(soundness(spec, training).model_dump_json())
     (folder / ODDNESS).write_text(fit(spec.features, code_all(sampled, spec.features)).model_dump_json())
-    outcome = pa.array(np.asarray(judged[spec.target.name].to_numpy(), dtype=np.float64))
-    scored = judged.select(spec.feature_names).append_column(SCORE, pa.array(score)).append_column(OUTCOME, outcome)
-    pq.write_table(_sample(scored, JUDGED_ROWS), folder / JUDGED)
-    profile = reference_profile(training, spec.features, score.tolist())
+    scored = judged.select(spec.feature_names)
+    for at, name in enumerate(score_columns(spec)):
+        scored = scored.append_column(name, pa.array(score[:, at] if score.ndim == 2 else score))
+    outcome = outcome_places(spec, judged[spec.target.name])
+    pq.write_table(_sample(scored.append_column(OUTCOME, outcome), JUDGED_ROWS), folder / JUDGED)
+    # Of several classes the profile counts how sure the candidate was.
+    profile = reference_profile(training, spec.features, (score.max(axis=1) if score.ndim == 2 else score).tolist())
     (folder / OWN_WINDOWS).write_text(own_windows(spec, training, profile).model_dump_json())
     importance = (
         permutation_importance(predict, spec.target.kind, spec.feature_names, judged, outcome.to_numpy())
@@ -128,6 +139,37 @@ def write_reference(
     unfinished.write_text(profile.model_dump_json())
     unfinished.replace(folder / PROFILE)
     return Reference(folder)
+
+
+def score_columns(spec: ModelSpec) -> tuple[str, ...]:
+    """The columns of rows that hold what the model said: one, or of several classes one a class."""
+    if spec.target.kind == "multiclass":
+        return tuple(f"{SCORE}.{name}" for name in spec.target.classes)
+    return (SCORE,)
+
+
+def scores_of(spec: ModelSpec, rows: pa.Table) -> np.ndarray:
+    """What the model said of these rows: float64 of shape (rows,), or of several classes (rows, classes)."""
+    found = [np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in score_columns(spec)]
+    return np.column_stack(found) if spec.target.kind == "multiclass" else found[0]
+
+
+def outcome_places(spec: ModelSpec, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What happened as float64: the number itself, or of several classes its place among them; null stays null.
+
+    Raises
+    ------
+    EvaluationError
+        If a value is none of the target's classes.
+    """
+    if spec.target.kind != "multiclass":
+        return pc.cast(values, pa.float64())
+    names = pc.cast(values, pa.string())
+    places = pc.cast(pc.index_in(names, pa.array(spec.target.classes)), pa.float64())
+    if places.null_count > names.null_count:
+        unknown = sorted(set(pc.unique(names).drop_null().to_pylist()) - set(spec.target.classes))
+        raise EvaluationError(f"{spec.target.name} holds {unknown[:5]}; it must be one of {list(spec.target.classes)}")
+    return places
 
 
 def _sample(table: pa.Table, rows: int) -> pa.Table:

@@ -136,6 +136,8 @@ def _manifest(
     spec: ModelSpec, features: tuple[FeatureColumn, ...], artifact_format: Literal["onnx", "skops"]
 ) -> Manifest:
     environment = lock_digest(export_lock(artifact_format))
+    if spec.target.kind == "multiclass":
+        raise TrainingError(f"{spec.name}: a multiclass model cannot be trained and served yet")
     return Manifest(spec.name, spec.target.kind, artifact_format, features, environment)
 
 

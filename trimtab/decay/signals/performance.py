@@ -1,4 +1,4 @@
-"""Signals of performance: on mature outcomes, and against the predecessor."""
+"""Signals of performance: on mature outcomes, by slice, calibration, estimated, and against the predecessor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.performance import is_lost, loss_limit
-from trimtab.decay.signals.names import MISSING_OUTCOMES, OUTCOMES, PERFORMANCE, PREDECESSOR
+from trimtab.decay.signals.names import (
+    CALIBRATION,
+    ESTIMATED,
+    ESTIMATION,
+    MISSING_OUTCOMES,
+    OUTCOMES,
+    PERFORMANCE,
+    PREDECESSOR,
+    SLICE,
+)
 from trimtab.records import Signal, higher_is_better
 from trimtab.spec import ModelSpec
 
@@ -45,6 +54,72 @@ def of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
             rows=metric.rows,
             detail=detail if enough else f"{detail}; too few outcomes to judge",
         )
+
+
+def of_estimate(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
+    """The policy metric as it is expected of the incoming rows; then, for information, what became of an estimate."""
+    found, reference, realised = window.estimated, window.performance.reference, window.performance
+    if found is not None and reference is not None:
+        limit = loss_limit(reference, spec.policy.performance_drop)
+        enough = found.rows >= spec.policy.minimum_rows
+        yield Signal(
+            name=ESTIMATED + found.name,
+            value=found.value,
+            low=found.low,
+            high=found.high,
+            threshold=limit,
+            breached=enough and is_lost(found, limit),
+            rows=found.rows,
+            detail=f"{reference.value:.4g} at evaluation; an estimate before outcomes, if they depend on the features "
+            f"as they did{'' if enough else '; too few rows to judge'}",
+        )
+    metric, before = realised.metrics.get(spec.policy_metric), realised.estimated
+    if metric is not None and before is not None:
+        yield Signal(
+            name=ESTIMATION + metric.name,
+            value=metric.value - before.value,
+            low=metric.low - before.high,
+            high=metric.high - before.low,
+            threshold=0.0,
+            breached=False,
+            rows=metric.rows,
+            detail=f"{metric.value:.4g} realised, {before.value:.4g} estimated of the same rows",
+        )
+
+
+def of_slices(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
+    """The policy metric on each slice, against the same slice at evaluation."""
+    rule = spec.policy.slices
+    for found in window.slices:
+        limit = loss_limit(found.reference, rule.drop or spec.policy.performance_drop)
+        yield Signal(
+            name=f"{SLICE}{found.column}.{found.value}",
+            value=found.metric.value,
+            low=found.metric.low,
+            high=found.metric.high,
+            threshold=limit,
+            breached=is_lost(found.metric, limit),
+            rows=found.metric.rows,
+            detail=f"{found.metric.name}, {found.reference.value:.4g} at evaluation; 1 of {len(window.slices)} slices",
+        )
+
+
+def of_calibration(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
+    """How far probabilities are from what came true, against the reference's."""
+    found, reference = window.performance.calibration_error, window.performance.reference_calibration_error
+    if found is None or reference is None:
+        return
+    limit = reference.value + spec.policy.calibration.maximum_rise
+    yield Signal(
+        name=CALIBRATION,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        threshold=limit,
+        breached=window.performance.outcomes >= spec.policy.minimum_outcomes and found.low > limit,
+        rows=found.rows,
+        detail=f"{reference.value:.4g} at evaluation",
+    )
 
 
 def of_predecessor(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
