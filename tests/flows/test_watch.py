@@ -70,7 +70,8 @@ def test_a_calm_window_is_ruled_none_with_a_report_and_artifacts(world: World) -
     assert (ruling.start, ruling.end, ruling.as_of) == (as_of - 2 * DAY, as_of, as_of)
     assert world.ledger.find(Validation, ruling.validation_id or "") is not None
     page = (world.settings.reports_dir / ruling.report).read_text()
-    assert "PSI (all rows; drifted if large and significant)" in page
+    assert "<title>loan version 1, 2024-02-20 12:00 to 2024-02-22 12:00</title>" in page
+    assert "Wasserstein distance (normed)" in page
     assert sum(segment.rows for segment in world.ledger.records(Segment)) == 3 * 240
     markdown = artifacts("loan-ruling")[0]["data"]
     assert "data:image/png;base64," in markdown
