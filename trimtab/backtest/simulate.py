@@ -92,7 +92,12 @@ def replay(
         past = past.model_copy(update={"rulings": (*past.rulings, step.ruling)})
         if workshop is not None:
             step = _acted(workshop, step, past)
-            past = past.model_copy(update={"retrainings": (*past.retrainings, *_retraining(step))})
+            past = past.model_copy(
+                update={
+                    "retrainings": (*past.retrainings, *_retraining(step)),
+                    "rollbacks": (*past.rollbacks, *_rollback(workshop.spec, step)),
+                }
+            )
             made = step.restored or (step.retrained.deployment if step.retrained else None)
             there += [made] if made else []
         steps.append(step)
@@ -217,6 +222,11 @@ def _cause(spec: ModelSpec, ruling: Ruling, trigger: str) -> Cause:
             **{"as_of": ruling.as_of, "ruling_id": ruling.id},
         }
     )
+
+
+def _rollback(spec: ModelSpec, step: Step) -> Iterator[Cause]:
+    if step.restored is not None:
+        yield _cause(spec, step.ruling, "rollback")
 
 
 def _retraining(step: Step) -> Iterator[Retraining]:

@@ -124,7 +124,7 @@ class Workshop:
             Deployment(
                 release=release,
                 score=scorer,
-                reference=write_reference(folder, spec, table, judged, scores[decision.winner_id]),
+                reference=write_reference(folder, spec, table, judged, scores[decision.winner_id], scorer),
                 at_evaluation=evaluation.scores[decision.winner_id].get(spec.policy_metric),
                 predecessor=champion,
                 trained_on=span,
