@@ -11,6 +11,8 @@ from scipy.spatial import distance as textbook
 
 from trimtab.decay import distance as d
 from trimtab.decay.profile import Profile, choose_bins, profile
+from trimtab.decay.wasserstein import wasserstein_bounds
+from trimtab.errors import TrimtabError
 
 counts = st.integers(2, 12).flatmap(
     lambda size: st.tuples(
@@ -133,6 +135,44 @@ def test_new_categories_and_rare_ones_are_pooled():
     assert found.p_value < 1e-6
     _, _, labels = d.groups(profile(reference, bins).column("c"), window.column("c"))
     assert labels == ("a", "b", "other")
+
+
+def test_one_absurd_value_moves_only_the_raw_distance():
+    """Winsorised stays, raw says what was there."""
+    random = np.random.default_rng(7)
+    ours, theirs = random.normal(size=10_000), random.normal(size=1_000)
+    absurd = _compare(ours, np.append(theirs, 1e9))
+    assert absurd.wasserstein < 0.1
+    expected = stats.wasserstein_distance(ours, np.append(theirs, 1e9)) / ours.std()
+    assert absurd.wasserstein_raw == pytest.approx(expected, rel=1e-6)
+
+
+def test_drift_is_weighted_by_importance():
+    """A feature that the model does not use does not count; without any that counts nothing is said."""
+    facts = {"rows": 1, "reference_rows": 1, "null_share": 0, "reference_null_share": 0}
+    of = {"a": 0.1, "b": 0.5, "c": 1.0}
+    found = [d.Distance(column=name, jensen_shannon=value, **facts) for name, value in of.items()]
+    assert d.weighted(found, {"a": 3, "b": 1}) == pytest.approx(0.2)
+    with pytest.raises(TrimtabError, match="no importance"):
+        d.weighted(found, {"z": 1})
+    with pytest.raises(TrimtabError, match="not negative"):
+        d.weighted(found, {"a": -1})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bounds_hold_the_distance_of_the_values(seed):
+    """Whatever the shape, far outliers too, Wasserstein of the values lies between the ends, which are close."""
+    random = np.random.default_rng(seed)
+    ours = [random.normal(size=5_000), random.lognormal(0, 1.5, 5_000), random.standard_t(3, 5_000) + 1e6][seed % 3]
+    theirs = random.choice(ours, 800) * random.uniform(0.9, 1.1) + random.normal(0, 0.05)
+    theirs = np.append(theirs, [1e9] if seed % 2 else [])
+    table, other = pa.table({"x": ours}), pa.table({"x": theirs})
+    bins = choose_bins(table, {"x": "number"})
+    bounds = wasserstein_bounds(profile(table, bins).column("x"), profile(other, bins).column("x"))
+    exact = stats.wasserstein_distance(ours, theirs)
+    assert bounds is not None
+    assert bounds.low * (1 - 1e-9) <= exact <= bounds.high * (1 + 1e-9)
+    assert bounds.high - bounds.low < 0.03 * ours.std()
 
 
 def _compare(ours: np.ndarray, theirs: np.ndarray) -> d.Distance:

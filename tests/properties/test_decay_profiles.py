@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.decay.profile import Bins, Profile, choose_bins, merge, profile, reference_profile
+from trimtab.decay.profile import (
+    Bins,
+    Profile,
+    choose_bins,
+    merge,
+    merge_stored,
+    profile,
+    reference_profile,
+    to_bytes,
+)
+from trimtab.decay.profile.numbers import Binner
 from trimtab.errors import TrimtabError
 from trimtab.spec import Feature
 
@@ -134,3 +145,61 @@ def test_profiles_on_other_bins_are_not_merged():
     other = (BINS[0].model_copy(update={"edges": (0.0,)}), *BINS[1:])
     with pytest.raises(TrimtabError, match="different bins"):
         profile(table([]), BINS).merge(profile(table([]), other))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(["normal", "skewed", "absurd", "offset", "tiny"]))
+def test_the_fast_binner_finds_what_a_search_finds(seed, shape):
+    """Also for values on edges, beside them, and where most edges crowd in a few cells."""
+    random = np.random.default_rng(seed)
+    values = random.lognormal(0, 3, 3_000) if shape == "skewed" else random.normal(size=3_000)
+    values = {"absurd": np.append(values, 1e300), "offset": values + 1e12, "tiny": values * 1e-300}.get(shape, values)
+    edges = np.unique(random.choice(values, 500))
+    values = np.concatenate([values, edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
+    origin = float(edges[len(edges) // 2])
+    found = Binner(edges, origin).find(values, values - origin)
+    assert np.array_equal(found, np.searchsorted(edges, values, side="left"))
+
+
+def test_files_relations_and_tables_are_counted_alike(tmp_path: Path):
+    """Several Parquet files, a DuckDB relation and the table of all rows have one profile, and one choice of bins."""
+    data = table([(float(x) / 7, x % 4, "ab"[x % 2] if x % 3 else None, x % 2 == 0) for x in range(3_000)])
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    pq.write_table(data.slice(0, 1_000), paths[0])
+    pq.write_table(data.slice(1_000), paths[1])
+    bins = choose_bins(data, TYPES)
+    with duckdb.connect() as connection:
+        connection.register("rows", data)
+        assert same(profile(connection.table("rows"), bins), profile(data, bins))
+    assert same(profile(paths, bins), profile(data, bins))
+    assert [one.categories for one in choose_bins(paths, TYPES)] == [one.categories for one in bins]
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows, rows)
+def test_stored_profiles_are_merged_as_profiles_are(one, other):
+    """Hours in their compact form give the day that the hours themselves give."""
+    parts = [profile(table(part), BINS) for part in (one, other)]
+    assert same(merge_stored([to_bytes(part) for part in parts], BINS), merge(parts))
+
+
+def test_quantiles_and_moments_are_those_of_the_values():
+    """A quantile lies within its interval, which is narrow; mean and deviation are exact to rounding."""
+    values = np.random.default_rng(5).lognormal(size=50_000) + 1e7
+    found = profile(pa.table({"x": values}), choose_bins(pa.table({"x": values}), {"x": "number"})).column("x")
+    for level in (0.0, 0.01, 0.5, 0.9, 1.0):
+        quantile = found.quantile(level)
+        true = np.quantile(values, level, method="inverted_cdf")
+        assert quantile.low <= true <= quantile.high
+        assert quantile.low <= quantile.value <= quantile.high
+        assert level in (0.0, 1.0) or quantile.high - quantile.low < 0.05 * values.std()
+    assert found.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert found.deviation == pytest.approx(values.std(), rel=1e-9)
+
+
+def test_a_column_that_is_not_there_or_not_of_its_type_is_named():
+    """Nothing is counted of what cannot be."""
+    with pytest.raises(TrimtabError, match=r"columns \['x'\]"):
+        profile(pa.table({"y": [1.0]}), BINS[:1])
+    with pytest.raises(TrimtabError, match="'x' of type string is no number"):
+        profile(pa.table({"x": ["one"]}), BINS[:1])
