@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +49,14 @@ def rows(count: int, seed: int, flipped: str = "") -> pa.Table:
 
 
 def reference(spec: ModelSpec, folder, table: pa.Table) -> Reference:
-    return write_reference(folder, spec, table, table, scores_of(spec, table))
+    return write_reference(folder, spec, timed(table), table, scores_of(spec, table))
+
+
+def timed(table: pa.Table) -> pa.Table:
+    """The rows an hour apart, as a training snapshot has them."""
+    start = np.datetime64("2024-01-01T00", "us")
+    times = pa.array(start + np.arange(table.num_rows) * np.timedelta64(1, "h"))
+    return table.append_column("event_time", pc.assume_timezone(times, "UTC"))
 
 
 def test_a_slice_that_is_lost_is_told_from_those_that_are_not(tmp_path):
@@ -121,12 +129,12 @@ def test_outcomes_of_several_classes_are_kept_as_places(tmp_path):
     spec = model(SEVERAL)
     table = pa.table({"sex": ["f", "m"], "region": ["a", "b"], "outcome": ["blue", "red"]})
     score = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])
-    judged = write_reference(tmp_path, spec, table, table, score).judged
+    judged = write_reference(tmp_path, spec, timed(table), table, score).judged
     assert judged["outcome"].to_pylist() == [2.0, 0.0]
     assert scores_of(spec, judged).tolist() == score.tolist()
     wrong = table.set_column(2, "outcome", pa.array(["blue", "pink"]))
     with pytest.raises(EvaluationError, match="pink"):
-        write_reference(tmp_path, spec, wrong, wrong, score)
+        write_reference(tmp_path, spec, timed(wrong), wrong, score)
 
 
 def test_rates_by_group_are_those_of_the_confusion_matrix():
