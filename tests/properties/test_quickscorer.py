@@ -22,6 +22,7 @@ from sklearn.ensemble import (
 from trimtab.scoring.bins import Bins
 from trimtab.scoring.forest import Forest, UnknownFormError, read_forest
 from trimtab.scoring.large_batches import split_rows
+from trimtab.scoring.model import FeatureColumn
 from trimtab.scoring.quickscorer import QuickScorer
 from trimtab.training.onnx_trees import compile_trees
 
@@ -79,11 +80,14 @@ def scores_of(estimator: Any, rows: np.ndarray) -> np.ndarray:
     return np.asarray(found)
 
 
+NUMBERS = tuple(FeatureColumn(name, "number", True) for name in "abcde")
+
+
 @st.composite
 def models_and_rows(draw: st.DrawFn) -> tuple[str, int, bool, np.ndarray]:
     """A model, and rows of any floats, its own splits, the numbers next to them, infinities and NaN."""
     kind, seed, nulls = draw(st.sampled_from(sorted(ESTIMATORS))), draw(st.integers(0, 3)), draw(st.booleans())
-    at_splits = split_rows(fitted(kind, seed, nulls)[2], 5, 400)
+    at_splits = split_rows(fitted(kind, seed, nulls)[2], NUMBERS, 400)
     count = draw(st.integers(1, 600))
     rows = at_splits[np.random.default_rng(draw(st.integers(0, 2**32 - 1))).integers(0, len(at_splits), count)]
     some = draw(arrays.arrays(np.float64, (draw(st.integers(0, 4)), 5), elements=st.floats(width=64)))

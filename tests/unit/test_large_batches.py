@@ -62,11 +62,28 @@ def test_models_without_such_a_form_are_served_as_they_are(tmp_path: Path) -> No
     assert serve_large_batches(plain) is plain
 
 
+def test_trees_on_many_categories_are_served(tmp_path: Path) -> None:
+    """Categories are compared by their codes and as missing, not between codes, where ONNX Runtime promises nothing."""
+    random = np.random.default_rng(3)
+    rows = np.column_stack([random.integers(0, 94, 3000).astype(float), random.normal(size=3000)])
+    rows[::50, 0] = np.nan
+    target = (np.isin(rows[:, 0] % 7, [1, 3]) ^ (rows[:, 1] > 0)).astype(int)
+    estimator = HistGradientBoostingClassifier(max_iter=30, categorical_features=[0], max_leaf_nodes=15)
+    (tmp_path / "model.onnx").write_bytes(compile_trees(estimator.fit(rows, target)))
+    names = tuple(f"airport {number}" for number in range(94))
+    features = (FeatureColumn("dest", "category", True, names), FeatureColumn("x", "number", True))
+    manifest = Manifest("trees", "binary", "onnx", features, "")
+    plain = Artifact(manifest, "digest", tmp_path, load_scorer(tmp_path / "model.onnx", manifest))
+    served = serve_large_batches(plain)
+    assert served is not plain
+    assert np.abs(served.predict(rows) - plain.predict(rows)).max() <= 2.3e-16
+
+
 def test_the_rows_at_splits_hold_every_cut_and_its_neighbours(tmp_path: Path) -> None:
     """Where a comparison could go wrong it is looked at."""
     plain = artifact_of(HistGradientBoostingClassifier(max_iter=2), "binary", tmp_path)
     large = QuickScorer(large_batches.read_forest((plain.folder / "model.onnx").read_bytes()))
-    rows = large_batches.split_rows(large, 4)
+    rows = large_batches.split_rows(large, FEATURES)
     for feature, cuts in large.cuts.items():
         for values in (cuts, np.nextafter(cuts, np.inf), np.nextafter(cuts, -np.inf), [np.inf, -np.inf]):
             assert np.isin(values, rows[:, feature]).all()

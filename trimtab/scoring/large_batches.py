@@ -9,11 +9,12 @@ artifact is built (training/artifacts.py). If it scored anything else the scorer
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
 from trimtab.scoring.forest import UnknownFormError, read_forest
-from trimtab.scoring.model import Artifact, ArtifactError, Scorer
+from trimtab.scoring.model import Artifact, ArtifactError, FeatureColumn, Scorer
 from trimtab.scoring.quickscorer import QuickScorer
 
 LARGE_ROWS = 160
@@ -43,31 +44,32 @@ def serve_large_batches(artifact: Artifact) -> Artifact:
         large = QuickScorer(read_forest((artifact.folder / artifact.manifest.model_file).read_bytes()))
     except UnknownFormError:
         return artifact
-    width = len(artifact.manifest.features)
-    rows = split_rows(large, width)
+    rows = split_rows(large, artifact.manifest.features)
     check_same(artifact.predict(rows), large(rows))
     return artifact.scored_by(_by_size(artifact.predict, large))
 
 
-def split_rows(large: QuickScorer, width: int, most: int = _CHECKED_ROWS) -> np.ndarray:
+def split_rows(large: QuickScorer, features: Sequence[FeatureColumn], most: int = _CHECKED_ROWS) -> np.ndarray:
     """Rows at the model's own splits: each number that a node compares with, the next ones on both sides of it,
-    both infinities and NaN, in rows of random cuts.
+    both infinities and NaN, in rows of random cuts. Categories and booleans have all the codes that they can have, and
+    NaN: between two codes nothing is promised, and ONNX Runtime rounds.
 
     Returns
     -------
     np.ndarray
-        float64 of shape (rows, width); the same ones each time. At most about so many; a feature's values are thinned
-        evenly if there are more.
+        float64 of shape (rows, features); the same ones each time. At most about so many; a feature's values are
+        thinned evenly if there are more.
     """
     random = np.random.default_rng(_SEED)
-    hard = {feature: _hard_values(cuts, most // max(1, len(large.cuts))) for feature, cuts in large.cuts.items()}
-    base = np.zeros((_BASE_ROWS, width))
-    for feature, values in hard.items():
-        base[:, feature] = random.choice(values, _BASE_ROWS)
+    share = most // max(1, len(large.cuts))
+    hard = {place: _hard_values(features[place], cuts, share) for place, cuts in large.cuts.items()}
+    base = np.zeros((_BASE_ROWS, len(features)))
+    for place, values in hard.items():
+        base[:, place] = random.choice(values, _BASE_ROWS)
     rows = [base]
-    for feature, values in hard.items():
+    for place, values in hard.items():
         changed = base[random.integers(0, len(base), len(values))]
-        changed[:, feature] = values
+        changed[:, place] = values
         rows.append(changed)
     return np.vstack(rows)
 
@@ -97,7 +99,10 @@ def _by_size(small: Scorer, large: Scorer) -> Scorer:
     return score
 
 
-def _hard_values(cuts: np.ndarray, most: int) -> np.ndarray:
+def _hard_values(feature: FeatureColumn, cuts: np.ndarray, most: int) -> np.ndarray:
+    if feature.type in ("category", "boolean"):
+        codes = 2 if feature.type == "boolean" else len(feature.categories)
+        return np.append(np.arange(codes, dtype=np.float64), np.nan)
     ends = [-np.inf, -0.0, 0.0, np.inf, np.nan]
     with np.errstate(over="ignore"):
         near = np.unique(np.concatenate([cuts, np.nextafter(cuts, np.inf), np.nextafter(cuts, -np.inf)]))

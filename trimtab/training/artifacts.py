@@ -158,12 +158,10 @@ def _prove_large_batches(
         return  # then no scorer has it either
     threshold = spec.serving.decision_threshold if spec.target.kind == "binary" else None
     check_parity(expected, large(rows), threshold)
-    at_splits = split_rows(large, len(manifest.features))
+    at_splits = split_rows(large, manifest.features)
     at_splits = at_splits[~np.isinf(at_splits).any(axis=1)]  # which no request may hold, nor scikit-learn takes
     for position, feature in enumerate(manifest.features):
-        if feature.type in ("category", "boolean"):
-            at_splits[:, position] = rows[np.arange(len(at_splits)) % len(rows), position]
-        elif not feature.nullable:
+        if not feature.nullable and feature.type != "category":
             at_splits[np.isnan(at_splits[:, position]), position] = 0.0
     check_parity(_scores(spec, estimator, at_splits), large(at_splits), threshold)
 
