@@ -15,7 +15,7 @@ from benchmarks.figures import Figures, machine, versions
 
 FOLDER = Path(__file__).parent
 OUTPUT = FOLDER.parent / ".benchmarks"
-_NOT_BENCHMARKS = {"__init__", "__main__", "figures"}
+_NOT_BENCHMARKS = {"__init__", "__main__", "figures", "populations"}
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import chdtrc
@@ -61,11 +62,17 @@ def null_law(reference: ColumnProfile, window: ColumnProfile, draws: int = DRAWS
         counts, _, _ = groups(reference, window)
     else:
         counts = np.asarray(reference.counts, dtype=float)
-    shares = counts / counts.sum()
+    return _drawn_law(tuple(counts.tolist()), reference_rows, rows, reference.bins.numeric, draws)
+
+
+@lru_cache(maxsize=1_024)
+def _drawn_law(counts: tuple[float, ...], reference_rows: int, rows: int, numeric: bool, draws: int) -> NullLaw:
+    """Kept, because the same windows come again: in a backtest under another policy, of a fixed number of rows."""
+    shares = np.asarray(counts) / sum(counts)
     random = np.random.default_rng(_SEED)
     ours = random.multinomial(reference_rows, shares, size=draws).astype(float)
     theirs = random.multinomial(rows, shares, size=draws).astype(float)
-    pooled = np.zeros(ours.shape, dtype=bool) if reference.bins.numeric else _rare(ours, theirs)
+    pooled = np.zeros(ours.shape, dtype=bool) if numeric else _rare(ours, theirs)
     drawn = _psi(ours, theirs, pooled)
     mean, deviation = float(drawn.mean()), float(drawn.std())
     # Groups that no draw filled vary in nothing.
