@@ -21,8 +21,19 @@ import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks.figures import Figures, Table
-from benchmarks.populations import COLUMNS, FAMILIES, SCORES, SHARE, SPEC, Watched, alarms, draw, evidently
-from benchmarks.populations import make_reference, sequences
+from benchmarks.populations import (
+    COLUMNS,
+    FAMILIES,
+    SCORES,
+    SHARE,
+    SPEC,
+    Watched,
+    alarms,
+    draw,
+    evidently,
+    make_reference,
+    sequences,
+)
 from trimtab.decay.parity import is_dataset_drifted
 
 RULE = SPEC.policy.drift
