@@ -21,9 +21,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 def test_null_windows_alarm_no_more_often_than_the_policy_states(reference):
-    """Of 120 null windows in a row no more alarm than is likely at the stated rate; p-values keep to theirs."""
+    """Of 100 null windows in a row no more alarm than is likely at the stated rate; p-values keep to theirs."""
     watched, random = Watched(reference), np.random.default_rng(1)
-    windows, alarmed, columns, together = 120, 0, 0, 0
+    windows, alarmed, columns, together = 100, 0, 0, 0
     for _ in range(windows):
         measured, told, _ = watched.see(draw(random, ROWS))
         alarmed += bool(alarms(told))
