@@ -78,7 +78,7 @@ def test_applying_twice_changes_nothing(settings: Settings, client: SyncPrefectC
     before = state(client)
     second = apply(settings)
     assert (second.created, second.updated, second.removed) == ((), (), ())
-    assert len(second.unchanged) == 1 + 7 + 4
+    assert len(second.unchanged) == 1 + 8 + 4
     assert state(client) == before
     names = [name for name, _, _ in before["automations"]]
     assert len(names) == len(set(names)) == 4
@@ -99,7 +99,7 @@ def test_removing_a_models_folder_removes_what_is_its_own_and_nothing_else(
     applied = apply(settings)
 
     assert applied.removed == (
-        *("retrain/mortgage", "rollback/mortgage", "profile/mortgage"),
+        *("profile/mortgage", "retrain/mortgage", "rollback/mortgage"),
         *(f"trimtab: {action} mortgage when a ruling asks for it" for action in ("retrain", "rollback")),
         "watch/mortgage",
     )

@@ -15,7 +15,7 @@ any other              more                         Jensen-Shannon distance (bas
 Scores from counts equal its own; so does KS, as a reference of so few rows has each of its values on an edge. Of
 Wasserstein the profiles give an interval, and only where the threshold lies within it are the values sorted. Its
 chi-square takes the reference for exact, which makes it alarm far too often: this is what Evidently says, not what
-trimtab alarms by (signals.py). Of free text it says nothing that follows from counts: texts are judged as categories.
+trimtab alarms by (signals/). Of free text it says nothing that follows from counts: texts are judged as categories.
 """
 
 from __future__ import annotations

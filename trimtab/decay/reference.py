@@ -1,6 +1,6 @@
 """What windows are compared with: made once for a candidate, when it wins, and kept beside its artifact.
 
-A folder of five files, the profile written last: where it stands, all stands.
+A folder of files (`FILES`), the profile written last: where it stands, all stands.
 """
 
 from __future__ import annotations

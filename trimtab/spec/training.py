@@ -30,7 +30,8 @@ class Target(Part):
     """What is predicted. ``binary`` is 0 or 1 and the score is the probability of 1; ``regression`` is a number.
 
     ``multiclass`` is one of ``classes``, and the scores are the probability of each, in columns ``score.<class>``. It
-    is measured and backtested; it cannot be trained and served yet (`trimtab.models` refuses such a folder).
+    is judged in the pure code (metrics, estimates, gates); it cannot be backtested, trained and served yet
+    (`trimtab.models` refuses such a folder).
     """
 
     name: str

@@ -79,7 +79,7 @@ def _row_count(spec: ModelSpec, rows: pa.Table, sound: Soundness) -> Item:
 def _of_feature(feature: Feature, rows: pa.Table, known: ColumnSoundness, look_at: list[str]) -> Iterator[Item]:
     name, column = feature.name, rows[feature.name]
     if feature.type in _TYPES:
-        types, note = _TYPES[feature.type], f"a {feature.type} in the spec"
+        types, note = _TYPES[feature.type], f"type {feature.type} in the spec"
         yield _item("expect_column_values_to_be_in_type_list", note, column=name, type_list=types)
     yield from _nulls(feature, column, look_at)
     present = code(column, feature).present
