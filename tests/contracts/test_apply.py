@@ -78,7 +78,7 @@ def test_applying_twice_changes_nothing(settings: Settings, client: SyncPrefectC
     before = state(client)
     second = apply(settings)
     assert (second.created, second.updated, second.removed) == ((), (), ())
-    assert len(second.unchanged) == 1 + 8 + 4
+    assert len(second.unchanged) == 1 + 9 + 4
     assert state(client) == before
     names = [name for name, _, _ in before["automations"]]
     assert len(names) == len(set(names)) == 4
@@ -105,7 +105,7 @@ def test_removing_a_models_folder_removes_what_is_its_own_and_nothing_else(
     )
     left = {deployment.id for deployment in client.read_deployments()}
     assert foreign in left
-    assert len(left) == 1 + 4
+    assert len(left) == 1 + 5
     assert client.read_automation(other_id) is not None
     client.delete_automation(other_id)
     client.delete_deployment(foreign)
