@@ -13,7 +13,7 @@ from tasks.monitoring.anomalies import show_anomalies
 from tasks.monitoring.reference import ensure_reference, score_rows
 from tasks.monitoring.window import Window
 from trimtab.decay.measurements import Measurements
-from trimtab.decay.measuring import WindowRows, numbers
+from trimtab.decay.measuring import WindowRows, numbers, spans_before
 from trimtab.decay.measuring import measure as measure_rows
 from trimtab.decay.performance import against_predecessor
 from trimtab.decay.profile import SCORE, Bins, Profile
@@ -24,9 +24,6 @@ from trimtab.predictions import PredictionLog, read_window
 from trimtab.predictions.profiles import window_profile
 from trimtab.records import Candidate, Metric, Validation
 from trimtab.settings import Settings
-
-SPANS_BEFORE = 3
-"""Spans that a window's number of rows is held against."""
 
 PREDECESSOR_ROWS = 10_000
 """The newest rows of a release's probation on which its predecessor is scored too."""
@@ -72,9 +69,8 @@ def reference_of(window: Window) -> Reference:
 
 def _rows_before(window: Window, log: Path) -> tuple[int, ...]:
     """Rows of the spans of the window's length just before it, the oldest first."""
-    length = window.end - window.start
-    starts = [window.start - length * back for back in range(SPANS_BEFORE, 0, -1)]
-    return tuple(PredictionLog(log).read(start, start + length, ["event_time"]).num_rows for start in starts)
+    spans = spans_before(window.start, window.end)
+    return tuple(PredictionLog(log).read(start, end, ["event_time"]).num_rows for start, end in spans)
 
 
 def profile_of(window: Window, reference: Profile) -> Profile:

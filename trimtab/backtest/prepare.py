@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.backtest.files import past_rows, read_file
-from trimtab.backtest.rows import PastRows
+from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.run import Asked, Every
 from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings
 from trimtab.backtest.workshop import Deployment
+from trimtab.decay.measuring import spans_before
 from trimtab.decay.profile import SCORE
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.errors import LedgerError, SourceError
@@ -86,7 +87,8 @@ def of_model(model: Model, spec: ModelSpec, start: datetime, end: datetime, alwa
         If the source fails or returns something other than the spec promises, or the span is empty.
     """
     _require_order(start, end)
-    begin = min(training_span(spec, start, window).start for window in (None, *training_windows(spec)))
+    trained_from = [training_span(spec, start, window).start for window in (None, *training_windows(spec))]
+    begin = min(*trained_from, _counted_from(spec, start))
     table = conform(spec, load_rows(model, begin, end, max(now, end + spec.label_maturity)), begin, end, 1)
     functions = {trainer.function: model.function(trainer.function) for trainer in spec.trainers}
     return Prepared(PastRows(spec, table), Asked(start, end, always), functions)
@@ -101,14 +103,14 @@ def of_log(settings: Settings, spec: ModelSpec, start: datetime, end: datetime, 
         If the span is empty, or no release served in it whose reference is there.
     """
     _require_order(start, end)
-    begin = start - spec.window - spec.label_maturity
-    columns = ["event_time", *spec.feature_names, SCORE]
+    begin = min(start - spec.window - spec.label_maturity, _counted_from(spec, start))
+    columns = ["event_time", RELEASE_ID, *spec.feature_names, SCORE]
     logged = read_window(settings.predictions_dir / spec.name, begin, end, now, columns)
     if not logged.num_rows:
         raise SourceError(f"no prediction of {spec.name} is logged in [{begin}, {end}); --from and --to must hold some")
     outcome = pc.cast(logged[OUTCOME], pa.int64() if spec.target.kind == "binary" else pa.float64())
     named = {spec.event_time: logged["event_time"]} | {name: logged[name] for name in spec.feature_names}
-    table = pa.table({**named, spec.target.name: outcome, SCORE: logged[SCORE]})
+    table = pa.table({**named, spec.target.name: outcome, SCORE: logged[SCORE], RELEASE_ID: logged[RELEASE_ID]})
     rows = PastRows(spec, table.sort_by(spec.event_time))
     deployments = tuple(_deployed(settings, spec, start, end))
     note = "logged predictions: what served is not retrained, and rulings alone are replayed"
@@ -147,6 +149,11 @@ def _evaluation(ledger: Ledger, release: Release) -> Evaluation:
     if evaluation is None:
         raise LedgerError(f"the evaluation that {release.id} follows from is not on record")
     return evaluation
+
+
+def _counted_from(spec: ModelSpec, start: datetime) -> datetime:
+    """From where on the rows before the first window are counted."""
+    return spans_before(start, start + spec.window)[0][0]
 
 
 def _require_order(start: datetime, end: datetime) -> None:

@@ -14,14 +14,14 @@ from trimtab.decay.profile import SCORE
 from trimtab.decay.reference import OUTCOME
 from trimtab.spec import ModelSpec
 
-EVENT_TIME = "event_time"
+EVENT_TIME, RELEASE_ID = "event_time", "release_id"
 
 
 @dataclass(frozen=True)
 class PastRows:
     """Rows as a snapshot has them, sorted by event time; the target may be null where it never became known.
 
-    With a column ``score``, what a deployed model said of them. An outcome counts as known a label maturity after its
+    With a column ``score``, what a deployed model said of them, and with ``release_id`` which release that was. An outcome counts as known a label maturity after its
     event time, as `watch` has it.
     """
 
@@ -61,7 +61,8 @@ class PastRows:
         return rows.filter(pc.is_valid(rows[self.spec.target.name]))
 
     def logged(self, where: slice, scores: np.ndarray) -> pa.Table:
-        """Rows as the prediction log has them: ``event_time``, the features, ``score`` and ``outcome``.
+        """Rows as the prediction log has them: ``event_time``, the features, ``score``, ``outcome``, and ``release_id``
+        if the history has it.
 
         Parameters
         ----------
@@ -71,7 +72,8 @@ class PastRows:
             What was said of all rows, of shape (rows of the history,).
         """
         rows = self._slice(where)
-        columns = {EVENT_TIME: rows[self.spec.event_time]} | {name: rows[name] for name in self.spec.feature_names}
+        named = [*self.spec.feature_names, *([RELEASE_ID] if RELEASE_ID in rows.column_names else [])]
+        columns = {EVENT_TIME: rows[self.spec.event_time]} | {name: rows[name] for name in named}
         outcomes = pa.array(self.outcomes[where], from_pandas=True)
         return pa.table({**columns, SCORE: pa.array(scores[where]), OUTCOME: outcomes})
 

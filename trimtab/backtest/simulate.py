@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.backtest.rows import PastRows
+from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.workshop import Deployment, Retrained, Validate, Workshop
-from trimtab.decay.measuring import WindowRows, measure, numbers
+from trimtab.decay.measuring import WindowRows, measure, numbers, spans_before
 from trimtab.decay.performance import against_predecessor
 from trimtab.decay.policy import History, retrain_cause_id, rule
 from trimtab.decay.profile import SCORE, Profile, profile
@@ -70,7 +70,8 @@ def replay(
     windows
         As :func:`edges` gives them.
     deployments
-        What serves: the last whose release was there when a window began. One at least, from the first window on.
+        What serves: the last whose release was there before a window ended, as `watch` has it. One at least, from the
+        first window on.
     workshop
         Retrains when that is ruled; None: rulings alone, for scores that are the rows' own.
     validate
@@ -83,7 +84,7 @@ def replay(
         scores = np.asarray(pc.cast(rows.table[SCORE], pa.float64()).to_numpy(), dtype=np.float64).copy()
     there, past, steps = list(deployments), History(), []
     for number, (start, end) in enumerate(windows):
-        current = [one for one in there if one.release.since <= start][-1]
+        current = [one for one in there if one.release.since < end][-1]
         progress(number, len(windows), f"{start:%Y-%m-%d}")
         where = rows.place(start, end)
         if workshop is not None and where.stop > where.start:
@@ -150,7 +151,6 @@ def _judged(
 ) -> Step:
     spec = rows.spec
     incoming = rows.logged(rows.place(start, end), scores)
-    features = incoming.select([*spec.feature_names, SCORE])
     mature_end = end - spec.label_maturity
     mature_start = max(mature_end - spec.window, current.release.since)
     window = WindowRows(
@@ -158,8 +158,10 @@ def _judged(
         end=end,
         as_of=end,
         incoming=incoming.drop_columns([OUTCOME]),
-        profile=_profile(current, features),
-        mature=rows.logged(rows.place(mature_start, mature_end), scores),
+        profile=_profile(spec, current, incoming),
+        mature=_answered(rows.logged(rows.place(mature_start, mature_end), scores), current),
+        rows_before=tuple(_count(rows.place(*span)) for span in spans_before(start, end)),
+        answered=_answered(incoming, current).drop_columns([OUTCOME]),
     )
     measured = measure(
         spec,
@@ -172,8 +174,23 @@ def _judged(
     return Step(rule(spec, current.release, measured, past), current)
 
 
-def _profile(current: Deployment, features: pa.Table) -> Profile:
-    return profile(features, current.reference.profile.bins())
+def _answered(logged: pa.Table, current: Deployment) -> pa.Table:
+    """The rows that the release answered; all of them where the history does not say."""
+    if RELEASE_ID not in logged.column_names:
+        return logged
+    return logged.filter(pc.equal(logged[RELEASE_ID], current.release.id))
+
+
+def _profile(spec: ModelSpec, current: Deployment, incoming: pa.Table) -> Profile:
+    """The features of all rows, and the scores of those that the release answered."""
+    reference = current.reference.profile
+    features = profile(incoming, reference.bins(*spec.feature_names))
+    score = profile(_answered(incoming, current), reference.bins(SCORE))
+    return Profile(columns=features.columns + score.columns)
+
+
+def _count(where: slice) -> int:
+    return where.stop - where.start
 
 
 def _against_predecessor(

@@ -28,6 +28,10 @@ from trimtab.records import Metric, Validation
 from trimtab.spec import ModelSpec
 
 
+SPANS_BEFORE = 3
+"""Spans that a window's number of rows is held against."""
+
+
 @dataclass(frozen=True)
 class WindowRows:
     """The rows of one window of one release.
@@ -48,6 +52,12 @@ class WindowRows:
     mature: pa.Table
     rows_before: tuple[int, ...] = ()
     answered: pa.Table | None = None
+
+
+def spans_before(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """The spans of the window's length just before it, the oldest first: ``rows_before`` are their numbers of rows."""
+    length = end - start
+    return [(start - length * back, end - length * back) for back in range(SPANS_BEFORE, 0, -1)]
 
 
 def measure(
