@@ -99,9 +99,10 @@ def test_nothing_is_learnt_from_the_future() -> None:
 
 
 def test_a_higher_threshold_is_tried_by_setting_it() -> None:
-    """A drop that is never reached never retrains."""
+    """A drop that is never reached never retrains; what else goes wrong is told all the same."""
     found = replayed(history(settings=(*SETTINGS, "policy.performance_drop=1")), "month")
-    assert found.actions == {"NONE": len(found.windows)}
+    assert set(found.actions) <= {"NONE", "ALERT"}
+    assert {one.version for one in found.windows} == {"1"}
     assert found.kept["roc_auc"] == 0
 
 

@@ -176,7 +176,11 @@ def test_the_fall_of_the_car_loan_model_is_told_before_its_outcomes():
 
 @needs_nannyml
 def test_employment_in_massachusetts_never_alarms():
-    """Three years whose AUC holds; the file ends each year with people in group quarters, so chunks are years."""
+    """Three years whose AUC holds as a whole, in chunks of a year.
+
+    A year's rows lie by place and not by time: of 5,000 in that order two chunks really fall, to a realised AUC of .803
+    and .864. An alarm on these would be right, so they say nothing of false ones.
+    """
     spec, estimator, at_evaluation, scores, outcomes = chunks("employment_MA", "predicted_probability", "employed")
     for some in np.array_split(np.arange(len(scores)), 3):
         found = estimator.estimate(scores[some])["roc_auc"]
