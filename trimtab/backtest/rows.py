@@ -21,8 +21,8 @@ EVENT_TIME, RELEASE_ID = "event_time", "release_id"
 class PastRows:
     """Rows as a snapshot has them, sorted by event time; the target may be null where it never became known.
 
-    With a column ``score``, what a deployed model said of them, and with ``release_id`` which release that was. An outcome counts as known a label maturity after its
-    event time, as `watch` has it.
+    With a column ``score``, what a deployed model said of them, and with ``release_id`` which release that was. An
+    outcome counts as known a label maturity after its event time, as `watch` has it.
     """
 
     spec: ModelSpec

@@ -27,7 +27,6 @@ from trimtab.decay.slice_performance import slice_performance
 from trimtab.records import Metric, Validation
 from trimtab.spec import ModelSpec
 
-
 SPANS_BEFORE = 3
 """Spans that a window's number of rows is held against."""
 
