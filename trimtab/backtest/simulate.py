@@ -190,7 +190,7 @@ def _profile(spec: ModelSpec, current: Deployment, incoming: pa.Table) -> Profil
 
 
 def _count(where: slice) -> int:
-    return where.stop - where.start
+    return int(where.stop - where.start)
 
 
 def _against_predecessor(
