@@ -41,7 +41,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Rule on these signals, whatever was measured."""
 
     def ruled_on(*found: Signal, history: History | None = None, end: datetime = NOW, spec: ModelSpec = SPEC) -> Ruling:
-        monkeypatch.setattr("trimtab.decay.policy.judge.signals", lambda _spec, _window: (SOUND, *found))
+        monkeypatch.setattr("trimtab.decay.policy.judge.signals", lambda _spec, _window, _earlier: (SOUND, *found))
         return rule(spec, RELEASE, Measurements(start=end - DAY, end=end, as_of=end, rows=1_000), history or History())
 
     return ruled_on
