@@ -125,7 +125,7 @@ def world(
     models = tmp_path / "models"
     shutil.copytree(ROOT / "tests" / "models", models, ignore=shutil.ignore_patterns("__pycache__"))
     spec = models / "loan" / "spec.py"
-    text = spec.read_text().replace("import DecayPolicy", "import Alert, DecayPolicy")
+    text = spec.read_text().replace("SPEC = ", "from trimtab.spec import Alert\n\nSPEC = ")
     spec.write_text(text.replace("\n    schedule=", ALERTS, 1))
     for name in [name for name in os.environ if name.startswith("TRIMTAB_")]:
         monkeypatch.delenv(name)

@@ -62,9 +62,7 @@ def test_a_rollout_hands_the_specs_limits_and_log_policy_to_the_gateway(tmp_path
     models = tmp_path / "models"
     shutil.copytree(TESTS / "models" / "loan", models / "loan")
     file = models / "loan" / "spec.py"
-    text = file.read_text().replace(
-        "from trimtab.spec import DecayPolicy", "from trimtab.spec import Limits, DecayPolicy"
-    )
+    text = file.read_text().replace("SPEC = ", "from trimtab.spec import Limits\n\nSPEC = ")
     serving = 'Serving(memory_mb=256, log_policy="available", limits=Limits(max_rows=5, max_queue_rows=50))'
     file.write_text(text.replace("Serving(memory_mb=256)", serving))
     settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path), "TRIMTAB_MODELS_DIR": str(models)})

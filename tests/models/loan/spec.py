@@ -2,7 +2,18 @@
 
 from datetime import timedelta
 
-from trimtab.spec import DecayPolicy, Feature, Gates, ModelSpec, Schedule, Serving, Target, Trainer, Training
+from trimtab.spec import (
+    CalibrationRule,
+    DecayPolicy,
+    Feature,
+    Gates,
+    ModelSpec,
+    Schedule,
+    Serving,
+    Target,
+    Trainer,
+    Training,
+)
 
 SPEC = ModelSpec(
     name="loan",
@@ -24,7 +35,13 @@ SPEC = ModelSpec(
     gates=Gates(slices=("region",)),
     window=timedelta(days=2),
     label_maturity=timedelta(hours=6),
-    policy=DecayPolicy(performance_drop=0.05, minimum_outcomes=100, cooldown=timedelta(days=1)),
+    policy=DecayPolicy(
+        performance_drop=0.05,
+        minimum_outcomes=100,
+        cooldown=timedelta(days=1),
+        # Of a few hundred rows the error of calibration is chance up to a tenth and more.
+        calibration=CalibrationRule(maximum_rise=0.2),
+    ),
     schedule=Schedule(watch=None),
     serving=Serving(memory_mb=256),
 )
