@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.anomalies import show_anomalies
-from tasks.monitoring.reference import ensure_reference, score_rows
+from tasks.monitoring.reference import candidate_of, ensure_reference, score_rows
 from tasks.monitoring.window import Window
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.measuring import WindowRows, numbers, spans_before
@@ -18,11 +18,9 @@ from trimtab.decay.measuring import measure as measure_rows
 from trimtab.decay.performance import against_predecessor
 from trimtab.decay.profile import SCORE, Bins, Profile
 from trimtab.decay.reference import OUTCOME, Reference
-from trimtab.errors import LedgerError
-from trimtab.ledger import Ledger
 from trimtab.predictions import PredictionLog, read_window
 from trimtab.predictions.profiles import window_profile
-from trimtab.records import Candidate, Metric, Validation
+from trimtab.records import Metric, Validation
 from trimtab.settings import Settings
 
 PREDECESSOR_ROWS = 10_000
@@ -60,11 +58,7 @@ def measure(window: Window, incoming: pa.Table, validation: Validation | None) -
 
 def reference_of(window: Window) -> Reference:
     """The release's reference; made now if the run that released it did not come to that."""
-    settings = Settings.from_env()
-    candidate = Ledger(settings.ledger).find(Candidate, window.release.candidate_id)
-    if candidate is None:
-        raise LedgerError(f"candidate {window.release.candidate_id} of {window.release.id} is not on record")
-    return ensure_reference(window.spec, settings, candidate, window.evaluation)
+    return ensure_reference(window.spec, Settings.from_env(), candidate_of(window), window.evaluation)
 
 
 def _rows_before(window: Window, log: Path) -> tuple[int, ...]:

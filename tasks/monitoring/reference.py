@@ -52,6 +52,20 @@ def ensure_reference(spec: ModelSpec, settings: Settings, candidate: Candidate, 
     return write_reference(reference.folder, spec, training, judged, predict(judged), predict)
 
 
+def candidate_of(window: Window) -> Candidate:
+    """The candidate that the window's release serves.
+
+    Raises
+    ------
+    LedgerError
+        If it is not on record.
+    """
+    candidate = Ledger(Settings.from_env().ledger).find(Candidate, window.release.candidate_id)
+    if candidate is None:
+        raise LedgerError(f"candidate {window.release.candidate_id} of {window.release.id} is not on record")
+    return candidate
+
+
 def training_rows(window: Window) -> pa.Table:
     """All rows that the window's release was trained on.
 
@@ -63,10 +77,7 @@ def training_rows(window: Window) -> pa.Table:
     from trimtab.training.snapshots import read_snapshot
 
     ledger = Ledger(Settings.from_env().ledger)
-    candidate = ledger.find(Candidate, window.release.candidate_id)
-    if candidate is None:
-        raise LedgerError(f"candidate {window.release.candidate_id} of {window.release.id} is not on record")
-    return read_snapshot(_snapshot(ledger, candidate.snapshot_id))
+    return read_snapshot(_snapshot(ledger, candidate_of(window).snapshot_id))
 
 
 def score_rows(settings: Settings, artifact_digest: str, spec: ModelSpec, rows: pa.Table) -> np.ndarray:
