@@ -22,7 +22,7 @@ test: setup  ## lint, types, import rules and all tests; ARGS goes to pytest
 	@echo "== format" && $(BIN)/ruff format --check --quiet .
 	@echo "== types" && $(BIN)/mypy --no-error-summary
 	@echo "== import rules" && found=$$($(BIN)/lint-imports 2>&1) || { echo "$$found"; exit 1; }
-	@echo "== tests" && $(BIN)/pytest --numprocesses=2 --dist=loadfile --durations=15 $(ARGS)
+	@echo "== tests" && $(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 
 demo: setup  ## the whole loop on a year of real flights; ARGS=--quick for fewer weeks, ARGS=--exit to end by itself
 	@$(BIN)/python -m demo $(ARGS)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 from flows.watch import watch
@@ -18,17 +16,12 @@ from trimtab.cli import app
 from trimtab.records import Action, Ruling
 
 pytestmark = [
+    pytest.mark.usefixtures("prefect"),
     # What Evidently, Great Expectations and Prefect import warns of its own future.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=60):
-        yield
 
 
 def test_the_logged_loans_are_ruled_on_as_they_were_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

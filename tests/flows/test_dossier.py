@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.dossier import dossier
 from tests.chain import home_with_predictions
 from trimtab.errors import LedgerTamperedError, UnknownPredictionError
-from trimtab.services import Supervisor
-from trimtab.services.definitions import prefect_server
 from trimtab.settings import Settings
 
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server of its own."""
-    env = {"TRIMTAB_HOME": str(tmp_path_factory.mktemp("prefect")), "TRIMTAB_PREFECT_URL": "http://127.0.0.1:0"}
-    with (
-        Supervisor(Settings.from_env(env), str, lambda settings, _: [prefect_server(settings)]) as supervisor,
-        temporary_settings({PREFECT_API_URL: supervisor.settings.prefect_api_url}),
-    ):
-        yield
-        APILogWorker.drain_all()
+pytestmark = pytest.mark.usefixtures("prefect")
 
 
 @pytest.fixture
@@ -44,7 +30,8 @@ def test_a_dossier_is_an_artifact_and_a_page_that_opens_offline(home: tuple[Sett
     url = dossier(ids[0])
     page = (settings.reports_dir / url.removeprefix(f"{settings.reports_url}/")).read_text()
     with get_client(sync_client=True) as client:
-        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+        keys = ArtifactFilterKey(any_=[f"dossier-{ids[0]}", f"dossier-page-{ids[0]}"])
+        artifacts = {each.key: each for each in client.read_artifacts(artifact_filter=ArtifactFilter(key=keys))}
     markdown = str(artifacts[f"dossier-{ids[0]}"].data)
     for record in ("release-2", "decision-2", "snapshot-training-2", "ruling-1", "release-1", "cause-1"):
         assert record in page

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import LocalCluster
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.profile import profile
 from flows.watch import watch
@@ -27,6 +25,7 @@ from trimtab.predictions.profiles import unprofiled, window_profile
 DAY = timedelta(days=1)
 
 pytestmark = [
+    pytest.mark.usefixtures("prefect"),
     # What Evidently, Great Expectations, Prefect and Dask import warns of its own future.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
@@ -34,18 +33,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=60):
-        yield
-
-
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Three segments of a day each, and a day in the spool."""
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    world = make_world(tmp_path)
     for day in range(4):
         if day:
             world.log.seal()

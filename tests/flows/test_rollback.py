@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from mlflow import MlflowClient
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.rollback import rollback
 from tasks.registry import CHAMPION, TAG_CANDIDATE_ID
@@ -50,12 +49,6 @@ def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("mlflow")
     with started(home, "mlflow") as supervisor:
         yield supervisor.settings.mlflow_url
-
-
-@pytest.fixture(scope="module")
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=60):
-        yield
 
 
 @pytest.fixture

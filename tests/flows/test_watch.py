@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.watch import watch
 from tasks.monitoring import announce, measure, open_window, payload, read_incoming, reconcile
@@ -26,24 +25,12 @@ DAY = timedelta(days=1)
 TURNED = datetime(2024, 3, 1, tzinfo=UTC)
 
 pytestmark = [
+    pytest.mark.usefixtures("prefect"),
     # What Evidently, Great Expectations and Prefect import warns of its own future.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=60):
-        yield
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    return make_world(tmp_path)
 
 
 def test_before_the_first_release_there_is_nothing_to_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

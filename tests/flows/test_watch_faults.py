@@ -5,40 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.watch import watch
-from tests.flows.watched import RELEASED, World, environment, make_world
+from tests.flows.watched import RELEASED, World
 from trimtab.records import Action, Ruling
 
 DAY = timedelta(days=1)
 
 pytestmark = [
+    pytest.mark.usefixtures("prefect"),
     # What Evidently, Great Expectations and Prefect import warns of its own future.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=60):
-        yield
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    return make_world(tmp_path)
 
 
 def judged(world: World, **changes: Callable[[Any], Any]) -> Ruling:

@@ -12,20 +12,13 @@ import pytest
 
 from tasks.monitoring import evidently_report, make_reference
 from tasks.monitoring.evidently_report import write_report
-from tests.flows.watched import RELEASED, World, environment, make_world
+from tests.flows.watched import RELEASED, World
 from trimtab.decay.parity import JENSEN_SHANNON, Verdict
 from trimtab.decay.reference import Reference
 from trimtab.errors import SourceError
 from trimtab.records import Candidate, Evaluation
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    return make_world(tmp_path)
 
 
 def released(world: World) -> tuple[Candidate, Evaluation]:

@@ -28,42 +28,49 @@ class Stack:
     settings: Settings
     ledger: Ledger
     gateway: GatewayClient
+    http: httpx.Client
     model: Model
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.spec.name
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the Prefect server; one that is busy answers 503 and is asked again, as Prefect's own client does."""
 
         def ask() -> httpx.Response:
-            url = f"{self.settings.prefect_api_url}{path}"
-            return httpx.request(method, url, json=body, timeout=90, trust_env=False)
+            return self.http.request(method, f"{self.settings.prefect_api_url}{path}", json=body)
 
         answer = until(ask, lambda answer: answer.status_code != 503, f"{method} {path}")
         answer.raise_for_status()
         return answer.json()
 
-    def run(self, deployment: str, **parameters: Any) -> dict[str, Any]:
-        """Run a deployment through the worker, to its end."""
-        found = self.api("GET", f"/deployments/name/{deployment}")
-        run = self.api("POST", f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
-        return self.wait_for_run(run["id"])
+    def start(self, flow: str, **parameters: Any) -> dict[str, Any]:
+        """Have the worker run the model's deployment of a flow."""
+        return self.api("POST", f"/deployments/{self._deployment_id(flow)}/create_flow_run", {"parameters": parameters})
 
     def wait_for_run(self, run_id: str) -> dict[str, Any]:
         return until(
             lambda: self.api("GET", f"/flow_runs/{run_id}"), lambda run: run["state_type"] in FINAL, f"run {run_id}"
         )
 
-    def succeed(self, deployment: str, **parameters: Any) -> dict[str, Any]:
-        run = self.run(deployment, **parameters)
-        assert run["state_type"] == "COMPLETED", f"{deployment}: {run['state']['message']}\n{self.logs(run['id'])}"
+    def succeed(self, flow: str, **parameters: Any) -> dict[str, Any]:
+        """Run it to its end, which must be a good one."""
+        run = self.wait_for_run(self.start(flow, **parameters)["id"])
+        assert run["state_type"] == "COMPLETED", f"{flow}: {run['state']['message']}\n{self.logs(run['id'])}"
         return run
 
     def logs(self, run_id: str) -> str:
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
         return "\n".join(line["message"] for line in self.api("POST", "/logs/filter", body))
 
-    def runs_of(self, deployment: str) -> list[dict[str, Any]]:
-        found = self.api("GET", f"/deployments/name/{deployment}")
-        return self.api("POST", "/flow_runs/filter", {"flow_runs": {"deployment_id": {"any_": [found["id"]]}}})
+    def runs_of(self, flow: str) -> list[dict[str, Any]]:
+        wanted = {"deployment_id": {"any_": [self._deployment_id(flow)]}}
+        return self.api("POST", "/flow_runs/filter", {"flow_runs": wanted})
+
+    def _deployment_id(self, flow: str) -> str:
+        return str(self.api("GET", f"/deployments/name/{flow}/{self.name}")["id"])
 
     def traffic(self, start: datetime, end: datetime) -> pd.DataFrame:
         """Send the loans of a span through the gateway, 40 at a time; returns them with their prediction ids."""
@@ -75,13 +82,13 @@ class Stack:
 
     def predict(self, loans: pd.DataFrame) -> dict[str, Any]:
         columns = {name: loans[name].tolist() for name in self.model.spec.feature_names}
-        return self.gateway.infer("loan", columns, [time.to_pydatetime() for time in loans["event_time"]])
+        return self.gateway.infer(self.name, columns, [time.to_pydatetime() for time in loans["event_time"]])
 
     def settle(self, loans: pd.DataFrame) -> None:
         """Post what became of these loans, two hours after each."""
         known = loans["event_time"] + pd.Timedelta(hours=2)
         self.gateway.outcomes(
-            "loan",
+            self.name,
             [
                 {"prediction_id": prediction_id, "value": float(value), "observed_at": time.isoformat()}
                 for prediction_id, value, time in zip(loans["prediction_id"], loans["repaid"], known, strict=True)
@@ -89,14 +96,12 @@ class Stack:
         )
 
     def retrainings(self) -> list[Retraining]:
-        return self.ledger.records(Retraining, "loan")
+        return self.ledger.records(Retraining, self.name)
 
     def champion_alias(self) -> str:
-        answer = httpx.get(
+        answer = self.http.get(
             f"{self.settings.mlflow_url}/api/2.0/mlflow/registered-models/alias",
-            params={"name": "loan", "alias": "champion"},
-            timeout=30,
-            trust_env=False,
+            params={"name": self.name, "alias": "champion"},
         )
         answer.raise_for_status()
         return answer.json()["model_version"]["version"]
@@ -107,5 +112,5 @@ def until(look: Callable[[], T], good: Callable[[T], bool], what: str, within_s:
     deadline = time.monotonic() + within_s
     while not good(seen := look()):
         assert time.monotonic() < deadline, f"{what}: not within {within_s} s; last seen: {seen}"
-        time.sleep(0.2)
+        time.sleep(0.5)
     return seen

@@ -16,16 +16,16 @@ def day(month: int, number: int) -> datetime:
 
 
 def watch(stack: Stack, as_of: datetime) -> Ruling:
-    stack.succeed("watch/loan", as_of=as_of.isoformat())
-    ruling = stack.ledger.latest(Ruling, "loan")
+    stack.succeed("watch", as_of=as_of.isoformat())
+    ruling = stack.ledger.latest(Ruling, stack.name)
     assert ruling is not None
     assert ruling.as_of == as_of
     return ruling
 
 
 def test_decay_is_ruled_retrained_and_released_with_no_hand_on_it(stack: Stack) -> None:
-    stack.succeed("retrain/loan", as_of=day(2, 20).isoformat(), reason="first release")
-    first = stack.ledger.latest(Release, "loan")
+    stack.succeed("retrain", as_of=day(2, 20).isoformat(), reason="first release")
+    first = stack.ledger.latest(Release, stack.name)
     assert first is not None
     assert stack.champion_alias() == "1"
 
@@ -39,28 +39,28 @@ def test_decay_is_ruled_retrained_and_released_with_no_hand_on_it(stack: Stack) 
         assert any(signal.breached for signal in decay.signals)
         retrainings = until(stack.retrainings, lambda found: len(found) == 2, "the retrain that the automation starts")
         run = until(
-            lambda: stack.runs_of("retrain/loan"),
+            lambda: stack.runs_of("retrain"),
             lambda runs: all(r["state_type"] == "COMPLETED" for r in runs),
             "runs",
         )[0]
 
     # The automation made the run, with the ruling as its cause.
-    automated = [run for run in stack.runs_of("retrain/loan") if (run["created_by"] or {}).get("type") == "AUTOMATION"]
+    automated = [run for run in stack.runs_of("retrain") if (run["created_by"] or {}).get("type") == "AUTOMATION"]
     assert len(automated) == 1, run
     cause = stack.ledger.find(Cause, retrainings[1].cause_id)
     assert cause is not None
     assert (cause.trigger, cause.ruling_id) == ("decay", decay.id)
 
-    second = stack.ledger.latest(Release, "loan")
+    second = stack.ledger.latest(Release, stack.name)
     assert second is not None
     assert second.id == retrainings[1].release_id
     assert second.previous_id == first.id
     assert stack.champion_alias() == "2"
-    assert stack.gateway.metadata("loan")["artifact_digest"] == second.artifact_digest
+    assert stack.gateway.metadata(stack.name)["artifact_digest"] == second.artifact_digest
 
     # Requests went on throughout: none failed, each is logged once, under the version that answered it.
     assert traffic.failures == []
-    log = PredictionLog(stack.settings.predictions_dir / "loan")
+    log = PredictionLog(stack.settings.predictions_dir / stack.name)
     logged = log.read(day(3, 8), day(3, 9), columns=["prediction_id", "version"]).to_pylist()
     assert sorted(bytes(row["prediction_id"]).hex() for row in logged) == sorted(traffic.answered)
     assert {row["version"] for row in logged} == {"1", "2"}

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from trimtab.services.prefect_api import is_local, worker_is_online
-from trimtab.serving.tls import client_tls
+from trimtab.serving.tls import client_tls, public_tls
 from trimtab.settings import QUIET_ENVIRONMENT, Settings
 
 _PREFECT_SERVER: Mapping[str, str] = {
@@ -107,9 +107,9 @@ def settle_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
 
 
 def answers(url: str, tls: ssl.SSLContext | None = None) -> bool:
-    """Whether a GET of the address succeeds; ``tls`` is what an https one is verified with, by default httpx's own."""
+    """Whether a GET of the address succeeds; an https one is verified with ``tls``, by default `public_tls`."""
     try:
-        return httpx.get(url, timeout=3, trust_env=False, verify=tls or True).is_success
+        return httpx.get(url, timeout=3, trust_env=False, verify=tls or public_tls()).is_success
     except httpx.HTTPError:
         return False
 

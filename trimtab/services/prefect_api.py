@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from trimtab.serving.tls import public_tls
 from trimtab.settings import Settings
 
 
@@ -26,7 +27,7 @@ def worker_is_online(settings: Settings, worker: str) -> bool:
     """Whether Prefect has seen the worker of that name in the work pool."""
     address = f"{settings.prefect_api_url}/work_pools/{settings.work_pool}/workers/filter"
     try:
-        found = httpx.post(address, json={}, timeout=3, trust_env=False)
+        found = httpx.post(address, json={}, timeout=3, trust_env=False, verify=public_tls())
     except httpx.HTTPError:
         return False
     return found.is_success and any(each["name"] == worker and each["status"] == "ONLINE" for each in found.json())

@@ -1,6 +1,7 @@
 """The synthetic loans: 240 a day, the same rows for the same hours however they are asked for."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ def load(start: datetime, end: datetime, as_of: datetime) -> pd.DataFrame:
     return loans[known & (loans["event_time"] >= start) & (loans["event_time"] < end)].reset_index(drop=True)
 
 
+@cache
 def _hour(hour: datetime) -> pd.DataFrame:
     random = np.random.default_rng(int(hour.timestamp()))
     income = random.lognormal(3.5, 0.5, LOANS_AN_HOUR)
