@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 _PROGRAM = "docker-registry"
-_ATTEMPTS, _START_TIMEOUT_S = 5, 30
+_ATTEMPTS, _START_TIMEOUT_S = 5, 60
 
 
 @contextmanager

@@ -40,12 +40,12 @@ def small_stack(settings: Settings, _: str) -> list[Service]:
 
     def service(name: str, url: str, needs: tuple[str, ...] = ()) -> Service:
         command = (sys.executable, "-c", PARENT, str(urlsplit(url).port))
-        return Service(name, name, command, url, lambda: answers(url), needs=needs, start_timeout_s=20)
+        return Service(name, name, command, url, lambda: answers(url), needs=needs, start_timeout_s=60)
 
     return [service("reports", settings.reports_url), service("gateway", settings.gateway_url, ("reports",))]
 
 
-def until(good: Callable[[], bool], within_s: float = 20) -> None:
+def until(good: Callable[[], bool], within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not good():
         assert time.monotonic() < deadline
@@ -83,7 +83,7 @@ def test_a_child_that_outlives_its_service_gives_the_port_back(tmp_path: Path) -
     def forking(settings: Settings, _: str) -> list[Service]:
         url = settings.reports_url
         command = (sys.executable, "-c", parent, str(urlsplit(url).port), "--bind", "127.0.0.1")
-        return [Service("reports", "reports", command, url, lambda: answers(url), start_timeout_s=20)]
+        return [Service("reports", "reports", command, url, lambda: answers(url), start_timeout_s=60)]
 
     with Supervisor(settings_for(tmp_path), str, forking) as supervisor:
         before = supervisor.process_ids()["reports"]

@@ -111,7 +111,7 @@ class _Traffic:
             self._at, self._at + timedelta(hours=1), self._at + timedelta(days=1)
         )
         row = 0
-        while not self._stop.wait(0.005):
+        while not self._stop.wait(0.02):
             try:
                 answer = self._stack.predict(loans.iloc[[row % len(loans)]])
             except Exception as error:  # noqa: BLE001 - whatever it is, it is what the test is about

@@ -31,7 +31,7 @@ ROW = {"income": [1.5], "age": [30], "region": ["north"], "employed": [True]}
 _DATATYPES = {"income": "FP64", "age": "INT64", "region": "BYTES", "employed": "BOOL"}
 
 
-def until(holds: Callable[[], bool], what: str, deadline_s: float = 20) -> None:
+def until(holds: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
     """Wait for a condition; fail if it does not come to hold."""
     end = time.monotonic() + deadline_s
     while not holds():

@@ -55,7 +55,7 @@ async def test_a_caller_that_ended_its_side_is_still_answered(served):
     await until(lambda: served.waiting)
     await asyncio.sleep(0.01)
     served.waiting.pop().answer(200, b"late")
-    assert statuses(await asyncio.wait_for(reader.read(), 10)) == [200, 200]
+    assert statuses(await asyncio.wait_for(reader.read(), 20)) == [200, 200]
     writer.close()
 
 
@@ -68,7 +68,7 @@ async def test_any_number_of_requests_may_wait_behind_a_late_answer(served):
     await until(lambda: served.waiting)
     await asyncio.sleep(0.01)
     served.waiting.pop().answer(200, b"late")
-    assert statuses(await asyncio.wait_for(reader.read(), 10)) == [200] * (MANY + 2)
+    assert statuses(await asyncio.wait_for(reader.read(), 20)) == [200] * (MANY + 2)
     writer.close()
 
 
@@ -93,7 +93,7 @@ async def test_a_line_without_end_is_refused(served, start):
         writer.write(b"a" * 65536)
         await writer.drain()
         await asyncio.sleep(0)
-    assert statuses(await asyncio.wait_for(answer, 10)) == [431]
+    assert statuses(await asyncio.wait_for(answer, 20)) == [431]
     writer.close()
 
 
@@ -185,7 +185,7 @@ async def test_a_request_whose_body_is_on_its_way_is_answered_before_a_stop(serv
     stopping = asyncio.create_task(served.server.stop(10))
     await until(lambda: served.server.stopped)
     writer.write(b"lf")
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 20)
     assert b"connection: close" in answer
     assert answer.endswith(b"POST /x  half")
     await stopping
@@ -365,7 +365,7 @@ async def test_an_answer_without_end_is_not_kept(monkeypatch):
     endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"186a0\r\n" + b" " * 100_000 + b"\r\n1\r\n "
     async with scripted(http(NO_EXTENSIONS), endless, endless) as (scorer, _):
         with pytest.raises(ServiceUnavailableError, match="more than 100000 bytes"):
-            await asyncio.wait_for(scorer.infer(BLOCK), 10)
+            await asyncio.wait_for(scorer.infer(BLOCK), 20)
 
 
 WRONG = {
@@ -387,7 +387,7 @@ WRONG = {
 async def test_a_scorer_that_answers_something_else_is_named(what):
     async with scripted(http(NO_EXTENSIONS), http(WRONG[what])) as (scorer, _):
         with pytest.raises(ServiceUnavailableError, match="scorer of loan version 1"):
-            await asyncio.wait_for(scorer.infer(BLOCK), 10)
+            await asyncio.wait_for(scorer.infer(BLOCK), 20)
 
 
 @pytest.fixture(scope="module")
@@ -461,9 +461,9 @@ async def test_a_stop_does_not_wait_for_a_scorer_that_hangs(tmp_path, monkeypatc
         removal = asyncio.create_task(switchboard.change("loan", None))
         await until(lambda: switchboard.find("loan") is None)
         # Nor does any other change of routes.
-        await asyncio.wait_for(switchboard.change("other", None), 10)
+        await asyncio.wait_for(switchboard.change("other", None), 20)
         assert not removal.done()
-        await asyncio.wait_for(switchboard.stop(), 10)
+        await asyncio.wait_for(switchboard.stop(), 20)
         assert await removal == route
         await until(lambda: all(caller.told is not None for caller in callers))
 
@@ -484,7 +484,7 @@ async def test_one_answer_that_cannot_be_put_together_does_not_hold_back_the_oth
         callers = [Odd(), Waiting()]
         for caller in callers:
             lane.submit(infer(NUMBERS, one_input(b"[1,4]", b'"data":[1,2,3,4]')), caller)
-        await asyncio.wait_for(lane.drain(), 10)
+        await asyncio.wait_for(lane.drain(), 20)
         assert isinstance(callers[0].told, ZeroDivisionError)
         assert callers[1].told == [2.0]
         lane.close()

@@ -27,7 +27,7 @@ class Served:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(0)
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 20)
         writer.close()
         return answer
 
@@ -185,7 +185,7 @@ async def test_connections_beyond_the_limit_are_refused(served):
 async def test_idle_connections_are_closed_and_busy_ones_are_not(served):
     busy, idle = await served.connect(), await served.connect()
     busy[1].write(b"GET /later HTTP/1.1\r\n\r\n")
-    assert await asyncio.wait_for(idle[0].read(), 10) == b""
+    assert await asyncio.wait_for(idle[0].read(), 20) == b""
     served.waiting.pop().answer(200, b"still here")
     assert b"still here" in await busy[0].readuntil(b"here")
     for _, writer in (busy, idle):

@@ -44,7 +44,7 @@ def start(code: Path, artifact: Path, folder: Path, *arguments: str) -> subproce
 
 
 def wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (folder / "ready.json").exists():
         assert process.poll() is None, "the scorer exited"
         assert time.monotonic() < deadline, "the scorer did not become ready"

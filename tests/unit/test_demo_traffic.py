@@ -111,4 +111,4 @@ async def test_a_slow_pace_holds_requests_back_until_it_is_lifted() -> None:
     waiting = asyncio.create_task(pace.turn())
     await asyncio.sleep(0)
     pace.full()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 20)

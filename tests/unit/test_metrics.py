@@ -100,9 +100,9 @@ def test_unusable_rows_are_refused(target: np.ndarray, score: np.ndarray, says: 
 
 
 def test_comparing_three_models_on_20000_rows_takes_seconds_at_most() -> None:
-    """500 resamples of 20,000 rows for three models take less than three seconds."""
+    """500 resamples of 20,000 rows for three models take less than three seconds of computing."""
     target = np.tile(TARGET, 10)
     scores = {name: np.tile(score, 10) for name, score in (("a", GOOD), ("b", POOR), ("c", GOOD))}
-    started = time.perf_counter()
+    started = time.process_time()
     compare("binary", target, scores, baseline="a")
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
