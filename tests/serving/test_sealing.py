@@ -15,7 +15,7 @@ from trimtab.predictions import PredictionLog
 from trimtab.predictions import sealer as sealer_process
 from trimtab.predictions.backlog import BacklogReader
 from trimtab.serving import sealing as sealing_module
-from trimtab.serving.sealing import Sealing
+from trimtab.serving.sealing import SEAL_ROWS, Sealing, rest_s
 from trimtab.settings import Settings
 
 ROWS, LIMIT_S = 200, 60.0
@@ -67,6 +67,12 @@ def test_the_spool_stays_small_while_appends_go_on(tmp_path: Path, monkeypatch: 
     assert log.read(T0, LATER)["prediction_id"].to_pylist() == sorted(appended)
     assert log.verify() == len(log.spans())
     log.close()
+
+
+def test_rests_become_shorter_only_where_very_many_rows_wait() -> None:
+    """A twentieth of a core at most, until so much waits that it must be sealed under load too."""
+    assert rest_s(2.0, SEAL_ROWS) == rest_s(2.0, 256 * SEAL_ROWS) == 38.0
+    assert rest_s(2.0, 2 * 256 * SEAL_ROWS) == 19.0
 
 
 def test_a_few_rows_are_left_where_they_are(tmp_path: Path) -> None:

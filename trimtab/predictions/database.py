@@ -41,6 +41,8 @@ class Database:
         use; they only add.
     before_making : callable, optional
         Called before a new file is made; may raise to refuse it.
+    page_bytes : int
+        Of a new file; one that is there keeps its own.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Database:
         version: int,
         additions: Mapping[int, Sequence[str]] | None = None,
         before_making: Callable[[], None] = lambda: None,
+        page_bytes: int = 4096,
     ) -> None:
         self.path = path
         self._tables = tables
         self._version = version
         self._additions = additions or {}
         self._before_making = before_making
+        self._page_bytes = page_bytes
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._opened: _Identity | None = None
@@ -174,6 +178,7 @@ class Database:
         aside.unlink(missing_ok=True)
         connection = sqlite3.connect(aside, isolation_level=None)
         try:
+            connection.execute(f"PRAGMA page_size = {self._page_bytes}")
             connection.executescript(f"BEGIN; {self._tables} PRAGMA user_version = {self._version}; COMMIT;")
             connection.execute("PRAGMA journal_mode = WAL")
         finally:

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.errors import PredictionLogError
+from trimtab.predictions.checkpoints import PAGE_BYTES, Checkpoints
 from trimtab.predictions.database import Database
 from trimtab.predictions.homes import BESIDE_THE_SPOOL, SegmentHome, home_at, home_for
 from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
@@ -80,7 +81,8 @@ class Spool:
         self.path = folder / "spool.sqlite"
         self._folder = folder
         self._given_settings = settings
-        self._database = Database(self.path, TABLES, FORMAT_VERSION, ADDITIONS, self._check_new)
+        self._database = Database(self.path, TABLES, FORMAT_VERSION, ADDITIONS, self._check_new, PAGE_BYTES)
+        self._checkpoints = Checkpoints(self.path)
         self._known_schema: tuple[sqlite3.Connection, pa.Schema, int] | None = None
 
     @functools.cached_property
@@ -137,6 +139,7 @@ class Spool:
             values = (schema_id, rows.num_rows, ids["min"].as_py(), ids["max"].as_py())
             spread = (times["min"].as_py(), times["max"].as_py())
             connection.execute(_INSERT_BATCH, (*values, *spread, zlib.crc32(body), memoryview(body)))
+            self._checkpoints.appended(connection, body.size)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -248,6 +251,8 @@ class Spool:
         for last_sequence in _portions(sealed, _DELETE_BYTES):
             began = time.monotonic()
             with self._database.writing() as connection:
+                # Some builds of SQLite write zeros over all that is deleted; here that would be all that was appended.
+                connection.execute("PRAGMA secure_delete = FAST")
                 connection.execute("DELETE FROM batches WHERE sequence <= ?", (last_sequence,))
             # SQLite lets whoever comes first have the file: without a pause that would be this loop again.
             time.sleep(time.monotonic() - began)
@@ -277,6 +282,7 @@ class Spool:
 
     def close(self) -> None:
         """Close the writing connection; the next append opens another."""
+        self._checkpoints.close()
         self._database.close()
 
     def _segment(self, row: Any) -> tuple[SealedSpan, Manifest]:

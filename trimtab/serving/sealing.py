@@ -2,8 +2,9 @@
 
 Each minute, the log of every model that serves is looked at. Of one with enough unsealed rows a segment is sealed by a
 process of its own, one at a time; after each it rests nineteen times as long as that took. So sealing takes a twentieth
-of a core and the memory of a small segment at most, whatever the load; what it leaves is sealed when the load is less,
-or by `watch`. The segments wait to be acknowledged: `watch` states them in the ledger, as it does its own.
+of a core and the memory of a small segment at most; what it leaves is sealed when the load is less, or by `watch`. Only
+where very many rows wait the rests become shorter, so that a log that is always under load is sealed too. The segments
+wait to be acknowledged: `watch` states them in the ledger, as it does its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ SEAL_ROWS = 65_536
 INTERVAL_S = 60.0
 _REST = 19
 """Under heavy load sealing would otherwise go on without a pause, and take what answers need."""
+_PATIENT_ROWS = 256 * SEAL_ROWS
+"""If more wait, the rests become shorter in proportion."""
 _SHOWN = 500
 _logger = logging.getLogger(__name__)
 
@@ -79,10 +82,10 @@ class Sealing:
 
     async def _look_at(self, folder: Path) -> None:
         backlog, loop = self._backlogs.setdefault(folder, BacklogReader(folder)), asyncio.get_running_loop()
-        while (await asyncio.to_thread(backlog.read)).rows >= self._rows:
+        while (waiting := (await asyncio.to_thread(backlog.read)).rows) >= self._rows:
             began = loop.time()
             await self._seal(folder)
-            await asyncio.sleep(_REST * (loop.time() - began))
+            await asyncio.sleep(rest_s(loop.time() - began, waiting))
 
     async def _seal(self, folder: Path) -> None:
         command = [sys.executable, "-m", "trimtab.predictions.sealer", str(folder), str(self._rows)]
@@ -99,3 +102,8 @@ class Sealing:
         if sealer.returncode:
             words = said.decode(errors="replace").strip()[-_SHOWN:]
             raise PredictionLogError(f"its sealer ended with {sealer.returncode}: {words}")
+
+
+def rest_s(took_s: float, waiting_rows: int) -> float:
+    """Seconds to rest after a seal that took so long, where so many rows waited."""
+    return _REST * took_s * min(1.0, _PATIENT_ROWS / waiting_rows)
