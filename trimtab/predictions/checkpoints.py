@@ -1,4 +1,4 @@
-"""Checkpoints of the spool beside its appends: none waits while thousands of pages go from the write-ahead log to the file.
+"""Checkpoints of the spool beside its appends: none waits while pages go from the write-ahead log to the file.
 
 A thread moves what was committed so far; the append that follows moves what came meanwhile, which is little, so that
 the write-ahead log begins anew. Where this fails or comes too late SQLite does it after a commit, at 1,000 pages.

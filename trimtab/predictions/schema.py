@@ -20,6 +20,7 @@ import pyarrow as pa
 from trimtab.errors import PredictionLogError, UnknownPredictionError
 
 ID = pa.binary(16)
+ID_CHARACTERS = 36
 TIME = pa.timestamp("us", tz="UTC")
 _LOW = (1 << 62) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -152,14 +153,13 @@ def new_packed_ids(n: int) -> bytes:
     return _clock.take(n) if n else b""
 
 
-def packed_id_texts(packed: bytes) -> list[str]:
-    """The usual text form of ids that lie one after the other."""
+def id_characters(packed: bytes) -> bytes:
+    """The usual text form of ids that lie one after the other, each in `ID_CHARACTERS`, in ASCII."""
     digits = np.frombuffer(packed.hex().encode(), np.uint8).reshape(-1, 32)
-    texts = np.full((len(digits), 36), ord("-"), np.uint8)
+    texts = np.full((len(digits), ID_CHARACTERS), ord("-"), np.uint8)
     for given, start, end in ((0, 0, 8), (8, 9, 13), (12, 14, 18), (16, 19, 23), (20, 24, 36)):
         texts[:, start:end] = digits[:, given : given + end - start]
-    joined = texts.tobytes().decode()
-    return [joined[i : i + 36] for i in range(0, len(joined), 36)]
+    return texts.tobytes()
 
 
 def id_text(prediction_id: bytes) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trimtab.errors import PredictionLogError, RequestError, ServiceUnavailableError
-from trimtab.predictions.schema import log_schema, packed_id_texts
+from trimtab.predictions.schema import ID_CHARACTERS, id_characters, log_schema
 from trimtab.serving.block import Block
 from trimtab.serving.log_writer import LARGE_BATCH_ROWS, LogWriter
 from trimtab.serving.protocol import Answers, RouteParser, Rows
@@ -36,7 +36,9 @@ class Caller(Protocol):
     received_at: float
     """Seconds on the loop's clock."""
 
-    def answer(self, ids: list[str], scores: list[float]) -> None: ...
+    def answer(self, ids: bytes, scores: np.ndarray) -> None:
+        """Take what the rows were given: ids as `id_characters` writes them, and scores, float64 of shape (rows,)."""
+        ...
 
     def refuse(self, error: BaseException) -> None: ...
 
@@ -206,16 +208,16 @@ class Lane:
             self._refuse(batch, error)
             raise
         else:
-            self._answer(batch, packed_id_texts(ids), scores.tolist())
+            self._answer(batch, id_characters(ids), scores)
             self._observe(batch, block.n, scoring_s, time.perf_counter() - started)
 
-    def _answer(self, batch: list[_Waiting], ids: list[str], scores: list[float]) -> None:
+    def _answer(self, batch: list[_Waiting], ids: bytes, scores: np.ndarray) -> None:
         start = 0
         for waiting in batch:
             end = start + waiting.rows.n
             if self._ends(waiting):
                 try:
-                    waiting.caller.answer(ids[start:end], scores[start:end])
+                    waiting.caller.answer(ids[start * ID_CHARACTERS : end * ID_CHARACTERS], scores[start:end])
                 except Exception as error:  # noqa: BLE001 (one that cannot be told must not keep the others waiting)
                     waiting.caller.refuse(error)
             start = end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -38,14 +39,17 @@ class Block:
         self._numbers_at = [i for i, feature in enumerate(route.features) if feature.type == "number"]
         # Null is NaN, in memory as in the tensors.
         if all(rows.matrix is not None for rows in requests):
-            values = np.asarray(_joined([rows.matrix for rows in requests]), np.float64)
-            rows_first = values.reshape(self.n, len(route.features))
-            self._numbers = np.ascontiguousarray(rows_first.T)
+            values = _floats(_joined([rows.matrix for rows in requests]))
+            self._rows_first: np.ndarray | None = values.reshape(self.n, len(route.features))
+            self._numbers = np.ascontiguousarray(self._rows_first.T)
             self._columns: list[Any] = list(self._numbers)
         else:
             every = [_columns(rows, len(route.features)) for rows in requests]
             self._columns = [_joined([columns[i] for columns in every]) for i in range(len(route.features))]
-            self._numbers = np.array([self._columns[i] for i in self._numbers_at], np.float64)
+            self._rows_first = None
+            self._numbers = np.empty((len(self._numbers_at), self.n))
+            for line, i in enumerate(self._numbers_at):
+                self._numbers[line] = _floats(self._columns[i])
 
     def arrow_columns(self) -> list[pa.Array]:
         """The columns of the log, in the order of the features."""
@@ -72,16 +76,16 @@ class Block:
         """Whether all features are numbers."""
         return len(self._numbers_at) == len(self._features) > 1
 
-    def matrix_request(self) -> tuple[bytes, int]:
-        """The body of the scorer's infer request as one binary tensor, and the length of its JSON part."""
+    def matrix_request(self) -> tuple[bytes, bytes]:
+        """The body of the scorer's infer request as one binary tensor: its JSON part, and the tensor."""
         text = (
             b'{"inputs":[{"name":"rows","datatype":"FP64","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],'
             b'"parameters":{"binary_data_output":true}}' % (*self._numbers.T.shape, self._numbers.nbytes)
         )
-        return text + self._numbers.T.tobytes(), len(text)
+        return text, (self._numbers.T if self._rows_first is None else self._rows_first).tobytes()
 
-    def binary_request(self) -> tuple[bytes, int]:
-        """The same with numbers in the binary tensor extension, and the length of its JSON part."""
+    def binary_request(self) -> tuple[bytes, bytes]:
+        """The same with a tensor a feature, numbers in the binary tensor extension: its JSON part, and the tensors."""
         head: list[bytes] = []
         memory: list[bytes] = []
         size = 8 * self.n
@@ -104,13 +108,23 @@ class Block:
             elif feature.type != "number":
                 head.append(_encode(self._json_tensor(i)))
         text = b'{"inputs":[%b],"parameters":{"binary_data_output":true}}' % b",".join(head)
-        return text + b"".join(memory), len(text)
+        return text, b"".join(memory)
 
     def _json_tensor(self, i: int) -> dict[str, Any]:
         feature, values = self._features[i], self._columns[i]
         if isinstance(values, np.ndarray):
             values = [None if value != value else value for value in values.tolist()]
         return {"name": feature.name, "shape": [self.n], "datatype": SCORER_DATATYPES[feature.type], "data": values}
+
+
+def _floats(values: Any) -> np.ndarray:
+    """Numbers as float64, NaN for null; of a long list of floats, which most are, three times as fast as numpy."""
+    if isinstance(values, list):
+        try:
+            return np.frombuffer(struct.pack(f"{len(values)}d", *values))
+        except struct.error:
+            pass  # there are nulls
+    return np.asarray(values, np.float64)
 
 
 def _columns(rows: Rows, width: int) -> list[Any]:

@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
+import numpy as np
 
 from trimtab import __version__
 from trimtab.errors import (
@@ -36,6 +37,7 @@ from trimtab.errors import (
     ServiceUnavailableError,
     UnknownPredictionError,
 )
+from trimtab.predictions.schema import ID_CHARACTERS
 from trimtab.serving.access import Access, Caller
 from trimtab.serving.batching import Lane
 from trimtab.serving.content import explain, parse_invocation
@@ -93,11 +95,11 @@ class _Prediction:
         self._is_invocation = is_invocation
         self.received_at = exchange.request.received_at
 
-    def answer(self, ids: list[str], scores: list[float]) -> None:
+    def answer(self, ids: bytes, scores: np.ndarray) -> None:
         """Answer with what is logged."""
         answers, rows = self._lane.answers, self._rows
         if self._gateway.logs_requests:
-            self._log(ids[0])
+            self._log(ids[:ID_CHARACTERS].decode())
         headers: Headers = () if rows.trace is None else ((b"traceparent", rows.trace.traceparent),)
         if self._is_invocation:
             self._exchange.answer(200, answers.invocation(ids, scores), headers=headers)

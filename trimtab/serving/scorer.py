@@ -8,7 +8,7 @@ to any other. Written on asyncio and httptools because it is on the path of ever
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024  # a batch's answer has some bytes a row
+_SMALL_BYTES = 16 * 1024
+"""What is smaller is copied into one piece, which costs less than to write two."""
 _SHOWN = 200
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -97,14 +99,14 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def request(self, message: bytes) -> _Reply:
+    async def request(self, message: Sequence[bytes]) -> _Reply:
         assert self._transport is not None
         assert self._waiter is None
         self._waiter = asyncio.get_running_loop().create_future()
         self._body.clear()
         self._size = 0
         self._header_length = None
-        self._transport.write(message)
+        self._transport.writelines(message)
         try:
             return await self._waiter
         finally:
@@ -226,15 +228,17 @@ class Scorer:
     def _name(self) -> str:
         return f"the scorer of {self._route.model} version {self._route.version} at {self._route.url}"
 
-    def _message(self, method: str, path: str, body: bytes = b"", headers: bytes = b"") -> bytes:
+    def _message(self, method: str, path: str, body: Sequence[bytes] = (), headers: bytes = b"") -> list[bytes]:
         return self._request(method, f"{self._base}{path}", body, headers)
 
-    def _request(self, method: str, path: str, body: bytes, headers: bytes) -> bytes:
+    def _request(self, method: str, path: str, body: Sequence[bytes] = (), headers: bytes = b"") -> list[bytes]:
+        """A request in parts: those of a large body are not copied into one."""
         head = (
             f"{method} {path} HTTP/1.1\r\nhost: {self._authority}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"content-type: application/json\r\ncontent-length: {sum(map(len, body))}\r\n"
         )
-        return b"%b%b\r\n%b" % (head.encode(), headers, body)
+        whole = b"%b%b\r\n" % (head.encode(), headers)
+        return [whole + b"".join(body)] if sum(map(len, body)) < _SMALL_BYTES else [whole, *body]
 
     def _scores(self, reply: _Reply, n: int) -> np.ndarray:
         try:
@@ -275,12 +279,12 @@ class Scorer:
                 connection.is_proven = True
                 return reply
 
-    def _infer_message(self, block: Block, headers: bytes, extensions: frozenset[str]) -> bytes:
+    def _infer_message(self, block: Block, headers: bytes, extensions: frozenset[str]) -> list[bytes]:
         if EXTENSION not in extensions:
-            return self._message("POST", "/infer", block.json_request(), headers)
+            return self._message("POST", "/infer", [block.json_request()], headers)
         as_matrix = block.is_matrix and MATRIX_EXTENSION in extensions
-        body, length = block.matrix_request() if as_matrix else block.binary_request()
-        return self._message("POST", "/infer", body, headers + b"%b: %d\r\n" % (HEADER_LENGTH, length))
+        body = block.matrix_request() if as_matrix else block.binary_request()
+        return self._message("POST", "/infer", body, headers + b"%b: %d\r\n" % (HEADER_LENGTH, len(body[0])))
 
     async def _within(self, work: Awaitable[_Reply]) -> _Reply:
         try:
@@ -291,7 +295,7 @@ class Scorer:
         except (_Lost, OSError) as error:
             raise ServiceUnavailableError(f"{self._name} does not answer: {error}") from error
 
-    async def _alone(self, message: bytes) -> _Reply:
+    async def _alone(self, message: Sequence[bytes]) -> _Reply:
         """Ask on a connection of its own."""
         connection = await self._connect()
         try:
@@ -315,7 +319,7 @@ class Scorer:
                 f"{self._name} serves another artifact: it states the digest {stated}, the route has "
                 f"{self._route.artifact_digest}; roll out again"
             )
-        server = await self._alone(self._request("GET", f"{self._root}/v2", b"", b""))
+        server = await self._alone(self._request("GET", f"{self._root}/v2"))
         return frozenset(_read(server, _Server).extensions)
 
     async def _connect(self) -> _Connection:
