@@ -131,14 +131,12 @@ class Spool:
         """
         if rows.num_rows == 0:
             return
-        ids = pc.min_max(rows["prediction_id"])
-        times = pc.min_max(rows["event_time"].view(pa.int64()))
+        bounds = (*_ends(rows["prediction_id"]), *_ends(rows["event_time"].view(pa.int64())))
         body = rows.serialize()
         with self._database.writing(wait) as connection:
             schema_id = self._schema_id(connection, rows)
-            values = (schema_id, rows.num_rows, ids["min"].as_py(), ids["max"].as_py())
-            spread = (times["min"].as_py(), times["max"].as_py())
-            connection.execute(_INSERT_BATCH, (*values, *spread, zlib.crc32(body), memoryview(body)))
+            values = (schema_id, rows.num_rows, *bounds, zlib.crc32(body), memoryview(body))
+            connection.execute(_INSERT_BATCH, values)
             self._checkpoints.appended(connection, body.size)
 
     @contextmanager
@@ -293,23 +291,32 @@ class Spool:
         return span, Manifest(manifest)
 
     def _schema_id(self, connection: sqlite3.Connection, rows: pa.RecordBatch) -> int:
+        schema = rows.schema
         for name in _REQUIRED:
-            if name in rows.schema.names and rows[name].null_count:
+            if (place := schema.get_field_index(name)) >= 0 and rows.column(place).null_count:
                 raise PredictionLogError(f"column {name!r} of the batch holds null; every prediction has one")
         # Another connection may be to another file, put back from a copy, that lacks the schema.
-        if (known := self._known_schema) and known[0] is connection and known[1].equals(rows.schema):
+        if (known := self._known_schema) and known[0] is connection and known[1].equals(schema):
             return known[2]
-        check_schema(rows.schema)
-        body = rows.schema.remove_metadata().serialize().to_pybytes()
+        check_schema(schema)
+        body = schema.remove_metadata().serialize().to_pybytes()
         connection.execute("INSERT INTO schemas (body) VALUES (?) ON CONFLICT DO NOTHING", (body,))
         (schema_id,) = connection.execute("SELECT id FROM schemas WHERE body = ?", (body,)).fetchone()
-        self._known_schema = (connection, rows.schema, schema_id)
+        self._known_schema = (connection, schema, schema_id)
         return int(schema_id)
 
     @staticmethod
     def _schemas(connection: sqlite3.Connection) -> dict[int, pa.Schema]:
         found = connection.execute("SELECT id, body FROM schemas ORDER BY id")
         return {key: pa.ipc.read_schema(pa.py_buffer(body)) for key, body in found}
+
+
+def _ends(values: pa.Array) -> tuple[Any, Any]:
+    """The least and the greatest of at least one value."""
+    if len(values) == 1:
+        return values[0].as_py(), values[0].as_py()
+    found = pc.min_max(values)
+    return found["min"].as_py(), found["max"].as_py()
 
 
 def _any_within(ascending: Sequence[bytes], first: bytes, last: bytes) -> bool:
