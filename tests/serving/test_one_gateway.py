@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,19 @@ def test_a_second_gateway_of_a_home_is_refused_by_name(tmp_path: Path) -> None:
     assert f"a gateway (process {os.getpid()}) serves from {tmp_path} already" in second.stderr
     with only_gateway_of(tmp_path):
         pass
+
+
+def test_one_that_stops_is_waited_for(tmp_path: Path) -> None:
+    """The next gateway of a home takes it over when the one before has answered its last request; else it gives up."""
+    with ThreadPoolExecutor(1) as thread, only_gateway_of(tmp_path) as say_stopping:
+        say_stopping()
+        hurried, next_one = only_gateway_of(tmp_path, wait_s=0.0), only_gateway_of(tmp_path)
+        with pytest.raises(ServiceUnavailableError, match=f"process {os.getpid()}, stopping"):
+            hurried.__enter__()
+        taken = thread.submit(next_one.__enter__)
+    taken.result()
+    assert (tmp_path / "gateway.lock").read_text() == str(os.getpid())
+    next_one.__exit__(None, None, None)
 
 
 def test_a_killed_gateway_holds_nothing(tmp_path: Path) -> None:

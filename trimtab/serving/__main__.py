@@ -9,6 +9,7 @@ import logging
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import uvloop
@@ -16,7 +17,7 @@ import uvloop
 from trimtab.errors import TrimtabError
 from trimtab.predictions.arrow import leave_out_pandas
 from trimtab.serving import logs
-from trimtab.serving.access import Access, refuse_to_be_open
+from trimtab.serving.access import refuse_to_be_open
 from trimtab.serving.files import only_gateway_of
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.sealing import Sealing
@@ -47,20 +48,22 @@ def main() -> int:
     arguments = parser.parse_args()
     logs.configure(settings)
     try:
-        refuse_to_be_open(Access(settings), settings, arguments.host)
-        with only_gateway_of(settings.home):
+        gateway = Gateway(settings)
+        refuse_to_be_open(gateway.access, settings, arguments.host)
+        with only_gateway_of(settings.home) as say_stopping:
             listener = listen(arguments.host, arguments.port)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, listener))
+                runner.run(_serve(settings, gateway, listener, say_stopping))
     except (TrimtabError, OSError) as error:
         _logger.error("the gateway does not start: %s", error)
         return 1
     return 0
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings, gateway: Gateway, listener: socket.socket, say_stopping: Callable[[], None]
+) -> None:
     tls = tls_context(settings)
-    gateway = Gateway(settings)
     gateway.start()
     server = Server(gateway, Limits(body_bytes=settings.max_body_bytes, connections=_connections()))
     gateway.watch(server)
@@ -71,6 +74,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     _logger.info("listening on %s port %d, %s; models: %s", host, port, "TLS" if tls else "plain", gateway.models())
     signal = await stop_signal()
     _logger.info("%s: stopping", signal.name)
+    say_stopping()
     gateway.drain()
     server.draining = True
     # Whoever shares out the traffic learns that this gateway is not ready before it takes no more.

@@ -6,11 +6,18 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from trimtab.errors import ServiceUnavailableError
+
+STOPPING_S = 60.0
+"""A gateway that stops answers what is under way for up to half a minute."""
+_STOPPING = ", stopping"
+_HOLDER_BYTES = 100
+_LOOK_S = 0.05
 
 
 def replace_file(file: Path, content: bytes, mode: int = 0o666) -> None:
@@ -59,8 +66,17 @@ def give_to_owner(handle: int, folder: Path) -> None:
 
 
 @contextmanager
-def only_gateway_of(home: Path) -> Iterator[None]:
+def only_gateway_of(home: Path, wait_s: float = STOPPING_S) -> Iterator[Callable[[], None]]:
     """Hold a home for this gateway; whatever ends the process gives it back.
+
+    Gives what is to be called once this gateway stops: the next one waits for it then. That does what a restart needs,
+    which starts a gateway while the one before answers its last requests.
+
+    Parameters
+    ----------
+    home : Path
+    wait_s : float
+        For one that is stopping; one that is not is not waited for.
 
     Raises
     ------
@@ -70,17 +86,33 @@ def only_gateway_of(home: Path) -> Iterator[None]:
         If the lock's file cannot be made.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "gateway.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise ServiceUnavailableError(
-                f"a gateway (process {lock.read().strip() or 'unknown'}) serves from {home} already; stop it first, or "
-                "give this one another TRIMTAB_HOME"
-            ) from error
-        give_to_owner(lock.fileno(), home)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+    lock = os.open(home / "gateway.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        deadline = time.monotonic() + wait_s
+        while not _is_taken(lock):
+            holder = os.pread(lock, _HOLDER_BYTES, 0).decode("ascii", "replace").strip()
+            if not holder.endswith(_STOPPING) or time.monotonic() >= deadline:
+                raise ServiceUnavailableError(
+                    f"a gateway (process {holder or 'unknown'}) serves from {home} already; stop it first, or give "
+                    "this one another TRIMTAB_HOME"
+                )
+            time.sleep(_LOOK_S)
+        give_to_owner(lock, home)
+        _say(lock, str(os.getpid()))
+        yield lambda: _say(lock, f"{os.getpid()}{_STOPPING}")
+    finally:
+        os.close(lock)
+
+
+def _is_taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _say(lock: int, holder: str) -> None:
+    # In this order, so that nobody reads an empty file.
+    os.pwrite(lock, holder.encode(), 0)
+    os.ftruncate(lock, len(holder))

@@ -136,11 +136,11 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.logs_requests = settings.log_requests
-        self._access = Access(settings)
+        self.access = Access(settings)
         self._metrics = Metrics(self._version_of)
         self._switchboard = Switchboard(settings, self._metrics)
         self._reader = Reader(settings)
-        self._operations = Operations(settings, self._switchboard, self._access, self._metrics)
+        self._operations = Operations(settings, self._switchboard, self.access, self._metrics)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -215,10 +215,10 @@ class Gateway:
         now_us = time.time_ns() // 1000
         try:
             authorization = request.header(b"authorization")
-            caller = self._access.check(authorization, "predict", model, now_us, exchange.peer)
+            caller = self.access.check(authorization, "predict", model, now_us, exchange.peer)
             if model is None:
                 model = self._asked_model(request, caller)
-                caller = self._access.check(authorization, "predict", model, now_us, exchange.peer)
+                caller = self.access.check(authorization, "predict", model, now_us, exchange.peer)
             lane = self._switchboard.lane(model)
             if len(request.body) > lane.limits.max_body_bytes:
                 raise RequestError(
@@ -358,7 +358,7 @@ class Gateway:
 
     def _check(self, request: Request, exchange: Exchange, scope: Scope | None, model: str | None) -> Caller:
         now_us = time.time_ns() // 1000
-        return self._access.check(request.header(b"authorization"), scope, model, now_us, exchange.peer)
+        return self.access.check(request.header(b"authorization"), scope, model, now_us, exchange.peer)
 
     def _check_version(self, model: str, version: str | None = None) -> None:
         serving = self._switchboard.lane(model).route.version
