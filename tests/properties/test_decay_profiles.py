@@ -19,9 +19,11 @@ from trimtab.decay.profile import (
     merge_stored,
     profile,
     reference_profile,
+    sources,
+    threads,
     to_bytes,
 )
-from trimtab.decay.profile.numbers import Binner
+from trimtab.decay.profile.numbers import Binner, Scratch
 from trimtab.errors import TrimtabError
 from trimtab.spec import Feature
 
@@ -157,7 +159,7 @@ def test_the_fast_binner_finds_what_a_search_finds(seed, shape):
     edges = np.unique(random.choice(values, 500))
     values = np.concatenate([values, edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
     origin = float(edges[len(edges) // 2])
-    found = Binner(edges, origin).find(values, values - origin)
+    found = Binner(edges, origin).find(values, values - origin, Scratch())
     assert np.array_equal(found, np.searchsorted(edges, values, side="left"))
 
 
@@ -173,6 +175,22 @@ def test_files_relations_and_tables_are_counted_alike(tmp_path: Path):
         assert same(profile(connection.table("rows"), bins), profile(data, bins))
     assert same(profile(paths, bins), profile(data, bins))
     assert [one.categories for one in choose_bins(paths, TYPES)] == [one.categories for one in bins]
+
+
+def test_columns_that_are_shared_out_among_threads_are_counted_as_by_one(tmp_path: Path, monkeypatch):
+    """In their order, from a file of many row groups that is read a few at a time; what a thread raises is raised."""
+    data = table([(float(x) / 7, x % 4, "ab"[x % 2] if x % 3 else None, x % 2 == 0) for x in range(3_000)])
+    pq.write_table(data, tmp_path / "a.parquet", row_group_size=100)
+    bins = choose_bins(data, TYPES)
+    expected = profile(data, bins)
+    monkeypatch.setattr(threads, "THREADED_ROWS", 3_000)
+    monkeypatch.setattr(sources, "RUN_ROWS", 250)
+    monkeypatch.setattr("pyarrow.cpu_count", lambda: 3)
+    assert choose_bins(data, TYPES) == bins
+    assert profile(data, bins) == expected
+    assert same(profile(tmp_path / "a.parquet", bins), expected)
+    with pytest.raises(TrimtabError, match="no number"):
+        profile(data.set_column(0, bins[0].column, pa.array(["one"] * 3_000)), bins)
 
 
 @settings(max_examples=25, deadline=None)

@@ -98,7 +98,7 @@ def compare_column(reference: ColumnProfile, window: ColumnProfile) -> Distance:
     ks_distance: float | None = None
     particular: dict[str, Any] = {}
     if window.bins.numeric:
-        ks_distance = ks(np.asarray(reference.counts), np.asarray(window.counts), np.asarray(window.ties))
+        ks_distance = ks(reference.count_array, window.count_array, np.asarray(window.ties))
         p_value = ks_p_value(ks_distance, reference.valid, window.valid)
         particular = {
             "wasserstein": normed_wasserstein(reference, window),
@@ -123,7 +123,7 @@ def compare_column(reference: ColumnProfile, window: ColumnProfile) -> Distance:
 
 def groups(reference: ColumnProfile, window: ColumnProfile) -> tuple[Counts, Counts, tuple[str, ...]]:
     """Counts of the reference and of the window, each of shape (groups,), and the groups' names."""
-    ours, theirs = np.asarray(reference.counts, dtype=float), np.asarray(window.counts, dtype=float)
+    ours, theirs = reference.count_array, window.count_array
     if not reference.bins.numeric:
         expected = (ours + theirs) * min(ours.sum(), theirs.sum()) / (ours.sum() + theirs.sum())
         rare = expected < MINIMUM_EXPECTED

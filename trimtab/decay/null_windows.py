@@ -61,7 +61,7 @@ def null_law(reference: ColumnProfile, window: ColumnProfile, draws: int = DRAWS
     if reference.bins.numeric:
         counts, _, _ = groups(reference, window)
     else:
-        counts = np.asarray(reference.counts, dtype=float)
+        counts = reference.count_array
     return _drawn_law(tuple(counts.tolist()), reference_rows, rows, reference.bins.numeric, draws)
 
 

@@ -74,16 +74,16 @@ def winsorised(reference: ColumnProfile, window: ColumnProfile) -> Bounds | None
 
 def _ends(reference: ColumnProfile, window: ColumnProfile) -> np.ndarray:
     """Ends of all stretches relative to the bins' origin, of shape (bins + 1,)."""
-    edges = np.asarray(reference.bins.edges)
+    edges = reference.bins.edge_array
     low = min(edges[0], *(one.minimum for one in (reference, window) if one.minimum is not None))
     high = max(edges[-1], *(one.maximum for one in (reference, window) if one.maximum is not None))
     return np.concatenate([[low], edges, [high]]) - reference.bins.origin
 
 
 def _pieces(column: ColumnProfile, ends: np.ndarray) -> _Pieces:
-    counts, widths = np.asarray(column.counts, dtype=float), np.diff(ends)
+    counts, widths = column.count_array, np.diff(ends)
     if column.sums:
-        to_the_end = counts * ends[1:] - np.asarray(column.sums)
+        to_the_end = counts * ends[1:] - column.sum_array
     else:
         # Format 1 keeps no sums: values as evenly spread, or on the upper edge.
         to_the_end = np.zeros_like(widths) if column.bins.discrete else counts * widths / 2
@@ -126,18 +126,18 @@ def _limits(reference: ColumnProfile) -> tuple[int, int]:
     last = len(reference.bins.edges) - 1
     if reference.bins.discrete:
         return min(1, last), last
-    shares = np.cumsum(reference.counts)[:-1] / reference.valid
+    shares = np.cumsum(reference.count_array)[:-1] / reference.valid
     first = int(np.searchsorted(shares, TAIL, side="right")) - 1
     return max(0, first), min(last, int(np.searchsorted(shares, 1 - TAIL, side="left")))
 
 
 def _winsorised_deviation(reference: ColumnProfile, ours: _Pieces, first: int, last: int) -> float | None:
-    edges = np.asarray(reference.bins.edges) - reference.bins.origin
-    counts = np.asarray(reference.counts, dtype=float)
+    edges = reference.bins.edge_array - reference.bins.origin
+    counts = reference.count_array
     inner = slice(first + 1, last + 1)
     within, widths = counts[inner], np.diff(edges)[first:last]
     if reference.sums:
-        sums = np.asarray(reference.sums)[inner]
+        sums = reference.sum_array[inner]
         means = np.divide(sums, within, out=np.zeros_like(within), where=within > 0)
     else:
         means = edges[first + 1 : last + 1] - (0.0 if reference.bins.discrete else widths / 2)
@@ -149,5 +149,5 @@ def _winsorised_deviation(reference: ColumnProfile, ours: _Pieces, first: int, l
     if not reference.bins.discrete:
         variance += float(np.sum(mass[1:-1] * widths**2)) / 12
     spread = float(np.sqrt(max(variance, 0.0)))
-    size = max(1.0, float(np.abs(np.asarray(reference.bins.edges)[[first, last]]).max()))
+    size = max(1.0, float(np.abs(reference.bins.edge_array[[first, last]]).max()))
     return spread if spread > _ROUNDING * size else None

@@ -4,7 +4,8 @@ A `Profile` holds, for each column, counts on bins that were chosen once, on the
 the same bins are added by `merge`: hour plus hour is the day, in any order. Its size depends on columns, never on rows.
 
 To change what is kept: values.py · where rows come from: sources.py · how numbers are counted: numbers.py · how
-categories are: categories.py · which bins are chosen: choosing.py · how hours are stored: stored.py.
+categories are: categories.py · in which threads: threads.py · which bins are chosen: choosing.py · how hours are
+stored: stored.py.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import pyarrow as pa
 
 from trimtab.decay.profile.categories import CategoryCounter
 from trimtab.decay.profile.choosing import choose_bins
-from trimtab.decay.profile.numbers import NumberCounter
+from trimtab.decay.profile.numbers import NumberCounter, Scratch
 from trimtab.decay.profile.sources import Source, batches
 from trimtab.decay.profile.stored import bins_digest, from_bytes, merge_stored, to_bytes
+from trimtab.decay.profile.threads import by_columns
 from trimtab.decay.profile.values import Bins, ColumnProfile, ColumnType, Profile, Quantile, merge
 from trimtab.spec import Feature
 
@@ -51,7 +53,7 @@ def profile(source: Source, bins: Sequence[Bins]) -> Profile:
     ----------
     source
         An Arrow table, a Parquet file or several, or a DuckDB relation, such as ``connection.table(name)`` of what
-        :func:`trimtab.predictions.scan.register` made a table. At most some 65,000 rows of it are held at a time.
+        :func:`trimtab.predictions.scan.register` made a table. Of it some 16,000 rows are held at a time.
     bins
         Which columns, and where their counts go.
 
@@ -60,11 +62,16 @@ def profile(source: Source, bins: Sequence[Bins]) -> Profile:
     TrimtabError
         If a column is not in the source, or does not hold what its type says.
     """
-    counters: list[Any] = [NumberCounter(one) if one.numeric else CategoryCounter(one) for one in bins]
-    for batch in batches(source, {one.column: one.type for one in bins}):
-        for counter, values in zip(counters, batch, strict=True):
-            counter.add(values)
-    return Profile(columns=tuple(counter.result() for counter in counters))
+
+    def counted(some: Sequence[Bins]) -> list[ColumnProfile]:
+        scratch = Scratch()
+        counters: list[Any] = [NumberCounter(one, scratch) if one.numeric else CategoryCounter(one) for one in some]
+        for batch in batches(source, {one.column: one.type for one in some}):
+            for counter, values in zip(counters, batch, strict=True):
+                counter.add(values)
+        return [counter.result() for counter in counters]
+
+    return Profile(columns=by_columns(source, bins, counted))
 
 
 def reference_profile(table: Source, features: Sequence[Feature], score: Sequence[float]) -> Profile:

@@ -10,6 +10,7 @@ import numpy as np
 
 from trimtab.decay.profile.categories import CategoryFinder
 from trimtab.decay.profile.sources import Source, batches, row_count
+from trimtab.decay.profile.threads import by_columns
 from trimtab.decay.profile.values import Bins, ColumnType
 
 QUANTILE_BINS = 512
@@ -29,6 +30,10 @@ def choose_bins(source: Source, columns: Mapping[str, ColumnType]) -> tuple[Bins
     greatest value are those of all rows. The same rows give the same bins.
     """
     step = max(1.0, row_count(source) / SAMPLE_ROWS)
+    return by_columns(source, list(columns.items()), lambda some: _choose(source, dict(some), step))
+
+
+def _choose(source: Source, columns: Mapping[str, ColumnType], step: float) -> list[Bins]:
     finders: list[Any] = [
         NumberFinder() if kind in ("number", "integer") else CategoryFinder() for kind in columns.values()
     ]
@@ -45,12 +50,12 @@ def choose_bins(source: Source, columns: Mapping[str, ColumnType]) -> tuple[Bins
                 finder.add(values, sampled)
             else:
                 finder.add(values)
-    return tuple(
+    return [
         _number_bins(name, kind, finder)
         if isinstance(finder, NumberFinder)
         else Bins(column=name, type=kind, categories=finder.categories(MAXIMUM_CATEGORIES))
         for (name, kind), finder in zip(columns.items(), finders, strict=True)
-    )
+    ]
 
 
 class NumberFinder:

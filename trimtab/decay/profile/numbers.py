@@ -7,6 +7,20 @@ import numpy as np
 from trimtab.decay.profile.values import Bins, ColumnProfile, first_others
 
 CELLS = 16_384
+CHUNK = 8_192
+"""Values that are counted at once: what is made of them on the way stays in a core's cache."""
+
+
+class Scratch:
+    """Arrays that are written over, chunk after chunk: to make new ones for each would take longer than the counting.
+
+    Of one thread: counters that take turns share it.
+    """
+
+    def __init__(self) -> None:
+        self.shifted, self.places = np.empty(CHUNK), np.empty(CHUNK)
+        self.cells, self.found = np.empty(CHUNK, dtype=np.intp), np.empty(CHUNK, dtype=np.intp)
+        self.flags = np.empty(CHUNK, dtype=bool)
 
 
 class Binner:
@@ -25,35 +39,50 @@ class Binner:
         if not self.is_even:
             return
         self._low, self._scale = low, 1 / width
-        cells = self._cells(edges - origin)
+        cells = np.empty(len(edges), dtype=np.intp)
+        self._write_cells(edges - origin, np.empty(len(edges)), cells)
         self._before = np.searchsorted(cells, np.arange(CELLS), side="left")
         self._is_crowded = np.bincount(cells, minlength=CELLS) > 1
         self._bounds = np.append(edges, np.inf)
 
-    def find(self, values: np.ndarray, shifted: np.ndarray) -> np.ndarray:
-        """Bins of shape (rows,); ``shifted`` is values - origin, both finite."""
+    def find(self, values: np.ndarray, shifted: np.ndarray, scratch: Scratch) -> np.ndarray:
+        """Bins of shape (rows,) of `CHUNK` finite values at most; ``shifted`` is values - origin.
+
+        They lie in the scratch, until it is written over.
+        """
         if not self.is_even:
             return np.searchsorted(self.edges, values, side="left")
-        cells = self._cells(shifted)
-        found = self._before.take(cells)
-        found += values > self._bounds.take(found)
-        crowded = np.flatnonzero(self._is_crowded.take(cells))
+        rows = len(values)
+        cells, found = scratch.cells[:rows], scratch.found[:rows]
+        places, flags = scratch.places[:rows], scratch.flags[:rows]
+        self._write_cells(shifted, places, cells)
+        # Every cell is within its table; only mode="raise" would check it, and copy for that.
+        self._before.take(cells, out=found, mode="clip")
+        self._bounds.take(found, out=places, mode="clip")
+        np.add(found, np.greater(values, places, out=flags), out=found)
+        crowded = np.flatnonzero(self._is_crowded.take(cells, out=flags, mode="clip"))
         if len(crowded):
             found[crowded] = np.searchsorted(self.edges, values[crowded], side="left")
         return found
 
-    def _cells(self, shifted: np.ndarray) -> np.ndarray:
-        places = (shifted - self._low) * self._scale
-        return np.clip(places, 0, CELLS - 1, out=places).astype(np.intp)
+    def _write_cells(self, shifted: np.ndarray, places: np.ndarray, cells: np.ndarray) -> None:
+        np.subtract(shifted, self._low, out=places)
+        np.multiply(places, self._scale, out=places)
+        np.clip(places, 0, CELLS - 1, out=places)
+        np.copyto(cells, places, casting="unsafe")
 
 
 class NumberCounter:
     """Adds up one numeric column."""
 
-    def __init__(self, bins: Bins) -> None:
+    def __init__(self, bins: Bins, scratch: Scratch) -> None:
         self.bins = bins
-        self.edges = np.asarray(bins.edges, dtype=np.float64)
-        self.binner = Binner(self.edges, bins.origin) if len(self.edges) else None
+        self.scratch = scratch
+        edges = bins.edge_array
+        self.binner = Binner(edges, bins.origin) if len(edges) else None
+        # What a value of each bin ties with: the first edge is no value of the reference's.
+        self.tied = np.append(edges, np.nan)
+        self.tied[0] = np.nan
         self.counts = np.zeros(bins.size, dtype=np.int64)
         self.sums = np.zeros(bins.size)
         self.ties = np.zeros(bins.size if bins.discrete else 0, dtype=np.int64)
@@ -67,14 +96,8 @@ class NumberCounter:
         """Count these values, of shape (rows,); NaN is null."""
         self.rows += len(values)
         with np.errstate(over="ignore", invalid="ignore"):
-            if not np.isfinite(values.sum()):
-                nulls = int(np.isnan(values).sum())
-                finite = values[np.isfinite(values)]
-                self.nulls += nulls
-                self.infinities += len(values) - nulls - len(finite)
-                values = finite
-            if len(values):
-                self._add_finite(values)
+            for start in range(0, len(values), CHUNK):
+                self._add_chunk(values[start : start + CHUNK])
 
     def result(self) -> ColumnProfile:
         """The column's profile."""
@@ -94,23 +117,38 @@ class NumberCounter:
             others=self.others,
         )
 
+    def _add_chunk(self, values: np.ndarray) -> None:
+        # A NaN is both the least and the greatest.
+        low, high = float(values.min()), float(values.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            nulls = int(np.isnan(values).sum())
+            finite = values[np.isfinite(values)]
+            self.nulls += nulls
+            self.infinities += len(values) - nulls - len(finite)
+            if not len(finite):
+                return
+            values, low, high = finite, float(finite.min()), float(finite.max())
+        # Zero has no sign.
+        self.minimum, self.maximum = min(self.minimum, low + 0.0), max(self.maximum, high + 0.0)
+        self._add_finite(values)
+
     def _add_finite(self, values: np.ndarray) -> None:
-        self.minimum = min(self.minimum, float(values.min()) + 0.0)
-        self.maximum = max(self.maximum, float(values.max()) + 0.0)
-        shifted = values - self.bins.origin
-        found = self.binner.find(values, shifted) if self.binner else np.zeros(len(values), dtype=np.intp)
-        self.counts += np.bincount(found, minlength=self.bins.size)
+        shifted = np.subtract(values, self.bins.origin, out=self.scratch.shifted[: len(values)])
+        found = self.binner.find(values, shifted, self.scratch) if self.binner else np.zeros(len(values), dtype=np.intp)
+        counts = np.bincount(found, minlength=self.bins.size)
+        self.counts += counts
         self.sums += np.bincount(found, weights=shifted, minlength=self.bins.size)
         self.squares += float(np.dot(shifted, shifted))
         if self.bins.discrete:
-            self._add_ties(values, found)
+            self._add_ties(values, found, counts)
 
-    def _add_ties(self, values: np.ndarray, found: np.ndarray) -> None:
-        is_tie = values == np.append(self.edges, np.nan).take(found)
-        # The first edge is no value of the reference's.
-        is_tie &= found > 0
+    def _add_ties(self, values: np.ndarray, found: np.ndarray, counts: np.ndarray) -> None:
+        tied = self.tied.take(found, out=self.scratch.places[: len(values)], mode="clip")
+        is_tie = np.equal(values, tied, out=self.scratch.flags[: len(values)])
+        if is_tie.all():
+            self.ties += counts
+            return
         self.ties += np.bincount(found[is_tie], minlength=self.bins.size)
-        if not is_tie.all():
-            unknown, counts = np.unique(values[~is_tie] + 0.0, return_counts=True)
-            named = {repr(value): count for value, count in zip(unknown.tolist(), counts.tolist(), strict=True)}
-            self.others = first_others([self.others, named])
+        unknown, times = np.unique(values[~is_tie] + 0.0, return_counts=True)
+        named = {repr(value): count for value, count in zip(unknown.tolist(), times.tolist(), strict=True)}
+        self.others = first_others([self.others, named])

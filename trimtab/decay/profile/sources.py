@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import duckdb
 
 Source: TypeAlias = "pa.Table | Path | Sequence[Path] | duckdb.DuckDBPyRelation"
-BATCH_ROWS = 65_536
+BATCH_ROWS = 16_384
+"""Few enough that what is read is still in the caches when it is counted, and its memory used again for the next."""
+RUN_ROWS = 131_072
+"""Of a Parquet file, how many rows are asked for at once; whole row groups at least."""
 
 Batch = tuple[Any, ...]
 
@@ -62,7 +65,9 @@ def _record_batches(source: Source, columns: Mapping[str, ColumnType]) -> Iterat
         texts = [name for name, kind in columns.items() if kind == "category"]
         with pq.ParquetFile(source, read_dictionary=texts) as file:
             _require(columns, file.schema_arrow.names)
-            yield from file.iter_batches(BATCH_ROWS, columns=list(columns))
+            # What was read of all the row groups asked for stays in memory until the last is done.
+            for groups in _runs(file.metadata):
+                yield from file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(columns), use_threads=False)
     elif isinstance(source, Sequence):
         for path in source:
             yield from _record_batches(path, columns)
@@ -70,6 +75,20 @@ def _record_batches(source: Source, columns: Mapping[str, ColumnType]) -> Iterat
         _require(columns, source.columns)
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
         yield from source.project(quoted).to_arrow_reader(BATCH_ROWS)
+
+
+def _runs(metadata: Any) -> Iterator[list[int]]:
+    """Row groups that follow each other, of some `RUN_ROWS` rows together."""
+    run: list[int] = []
+    rows = 0
+    for group in range(metadata.num_row_groups):
+        run.append(group)
+        rows += metadata.row_group(group).num_rows
+        if rows >= RUN_ROWS:
+            yield run
+            run, rows = [], 0
+    if run:
+        yield run
 
 
 def _require(columns: Mapping[str, ColumnType], found: Sequence[str]) -> None:

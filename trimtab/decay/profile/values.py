@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -48,6 +48,11 @@ class Bins(Value):
         """What sums are taken from, so that they keep their digits: the middle edge."""
         return self.edges[len(self.edges) // 2] if self.edges else 0.0
 
+    @cached_property
+    def edge_array(self) -> np.ndarray:
+        """The edges, of shape (edges,); not to be written."""
+        return _array(self.edges)
+
 
 class Quantile(NamedTuple):
     """An estimate, and the ends of the bin in which the true value certainly lies."""
@@ -86,10 +91,20 @@ class ColumnProfile(Value):
         """Share of rows that are null or NaN; 0 without rows."""
         return self.nulls / self.rows if self.rows else 0.0
 
-    @property
+    @cached_property
     def valid(self) -> int:
         """Number of rows that are counted in bins."""
         return sum(self.counts)
+
+    @cached_property
+    def count_array(self) -> np.ndarray:
+        """The counts as float64, of shape (bins,); not to be written."""
+        return _array(self.counts)
+
+    @cached_property
+    def sum_array(self) -> np.ndarray:
+        """The sums, of shape (bins,), or (0,) where there are none; not to be written."""
+        return _array(self.sums)
 
     @property
     def below(self) -> int:
@@ -106,7 +121,7 @@ class ColumnProfile(Value):
         """Mean of the finite values; NaN without any."""
         return self.total / self.valid if self.valid and self.bins.numeric else math.nan
 
-    @property
+    @cached_property
     def deviation(self) -> float:
         """Standard deviation (of the population) of the finite values; NaN without any, and in format 1."""
         if not self.sums or not self.valid:
@@ -210,3 +225,9 @@ def first_others(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
             found[name] = found.get(name, 0) + count
     kept = sorted(found, key=lambda name: (zlib.crc32(name.encode("utf-8", "surrogatepass")), name))[:MAXIMUM_OTHERS]
     return {name: found[name] for name in kept}
+
+
+def _array(values: Sequence[float]) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array
