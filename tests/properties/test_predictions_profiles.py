@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.prediction_rows import T0, make_rows
-from trimtab.decay.profile import SCORE, Bins, Profile, profile
+from trimtab.decay.profile import SCORE, Bins, Profile, bins_digest, profile
 from trimtab.errors import PredictionLogError
 from trimtab.predictions import PredictionLog, profiles, scan, segments
 from trimtab.predictions import log as log_module
+from trimtab.predictions.profile_files import ProfileFiles
 from trimtab.predictions.profiles import profile_segments, unprofiled, window_profile
 
 _FEATURES = (
@@ -127,23 +128,71 @@ def test_each_segment_is_counted_once_and_again_only_where_its_profile_is_lost(t
     counted: list[int] = []
     real = profiles.profile
     monkeypatch.setattr(profiles, "profile", lambda rows, bins: counted.append(len(rows)) or real(rows, bins))
-    day = (T0, T0 + timedelta(days=1))
-    assert unprofiled(log, BINS, *day) == [span]
+    hours = (T0, T0 + timedelta(hours=2))
+    assert unprofiled(log, BINS, *hours) == [span]
     assert unprofiled(log, BINS, T0 + timedelta(days=1)) == unprofiled(log, BINS, None, T0) == []
     assert profile_segments(log.folder, [span], BINS) == 8
     assert (unprofiled(log, BINS), counted) == ([], [8, 8])
-    wanted = window_profile(log, *day, BINS)
+    wanted = window_profile(log, *hours, BINS)
     assert counted == [8, 8], "nothing is scanned twice"
     (path,) = (log.folder / "profiles").glob("*/*.arrow")
     whole = path.read_bytes()
     half = len(whole) // 2
     for damaged in (b"", whole[:half], whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]):
         path.write_bytes(damaged)
-        assert window_profile(log, *day, BINS) == wanted
+        assert window_profile(log, *hours, BINS) == wanted
         assert path.read_bytes() == whole
     assert len(counted) == 8
-    window_profile(log, *day, BINS[1:])
+    window_profile(log, *hours, BINS[1:])
     assert len(counted) == 10
+    log.close()
+
+
+def test_a_whole_day_is_added_up_once_and_again_when_a_row_has_come_or_its_sum_is_damaged(tmp_path, monkeypatch):
+    """From then on no segment's own profile is read for it, until the day has other segments."""
+    log = PredictionLog(tmp_path / "loan")
+    days = (0, 3 * 24 * 60)
+    read: list[str] = []
+    real = ProfileFiles.read
+    monkeypatch.setattr(ProfileFiles, "read", lambda files, span: read.append(span.name) or real(files, span))
+
+    def sealed(*hours: int) -> None:
+        log.append(make_rows(len(hours), features=_FEATURES[0], event_time=[T0 + timedelta(hours=at) for at in hours]))
+        log.seal()
+
+    def found() -> int:
+        """How many segments' profiles were read to find what the rows say."""
+        read.clear()
+        assert _same(_found(log, days, None), _expected(log, days, None))
+        return len(read)
+
+    sealed(1, 5, 23)
+    sealed(22, 25)
+    profile_segments(log.folder, log.spans(), BINS)
+    sums = log.folder / "profiles" / bins_digest(BINS) / "days"
+    assert (found(), found()) == (3, 0)
+    assert [path.name[:10] for path in sorted(sums.iterdir())] == ["2024-01-01", "2024-01-02"]
+    sealed(30)
+    assert (found(), found(), found()) == (4, 2, 0), "its profile was not there yet, so the day waited for it"
+    assert [path.name[:10] for path in sorted(sums.iterdir())] == ["2024-01-01", "2024-01-02"]
+    for path in sums.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    assert (found(), found()) == (4, 0)
+    days = (0, 24 * 60 + 90)
+    assert found() == 1, "of a day that is not whole the hours are read"
+    log.close()
+
+
+def test_a_day_that_a_piece_lies_across_is_not_added_up(tmp_path):
+    """A segment of many hours is kept in pieces of days and weeks."""
+    log = PredictionLog(tmp_path / "loan")
+    for hours in (range(0, 8 * 24, 30), range(2, 8)):
+        times = [T0 + timedelta(hours=at) for at in hours]
+        log.append(make_rows(len(times), features=_FEATURES[0], event_time=times))
+        log.seal()
+    profile_segments(log.folder, log.spans(), BINS)
+    for _ in range(2):
+        assert _same(_found(log, (0, 7 * 24 * 60), None), _expected(log, (0, 7 * 24 * 60), None))
     log.close()
 
 

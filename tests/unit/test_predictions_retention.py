@@ -14,7 +14,7 @@ from trimtab.ledger import Ledger
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, find_prediction
 from trimtab.predictions.holds import all_holds, place_hold, release_hold, standing_holds, too_late
 from trimtab.predictions.profile_files import BINS_KEPT
-from trimtab.predictions.profiles import profile_segments
+from trimtab.predictions.profiles import profile_segments, window_profile
 from trimtab.predictions.retention import due, prune, segment_record
 from trimtab.predictions.schema import id_text
 from trimtab.records import Hold, Pruned, Pruning, Segment
@@ -257,3 +257,21 @@ def test_stored_profiles_go_with_their_segment_and_none_comes_back(log, ledger):
     late.write_bytes(kept[late])
     prune(log, ledger, "loan", 300, AS_OF)
     assert not late.exists()
+
+
+def test_sums_of_days_go_with_their_segments_and_none_comes_back(log, ledger):
+    """A day that keeps a segment is added up again without the other."""
+    bins = (Bins(column="income", type="number", edges=(0.0,)),)
+    old, _ = sealed(log, T0)
+    new, _ = sealed(log, T0 + 350 * DAY)
+    profile_segments(log.folder, [old, new], bins)
+    window_profile(log, T0, T0 + 400 * DAY, bins)
+    sums = log.folder / "profiles" / bins_digest(bins) / "days"
+    first, second = sorted(sums.iterdir())
+    kept = first.read_bytes()
+    prune(log, ledger, "loan", 300, AS_OF)
+    assert list(sums.iterdir()) == [second]
+    first.write_bytes(kept)
+    (sums / ".cut-short.arrow").write_bytes(kept)
+    prune(log, ledger, "loan", 300, AS_OF)
+    assert list(sums.iterdir()) == [second]

@@ -14,7 +14,7 @@ where a request id stands in a segment         ``request_index.py``
 a window as a stream, or as a DuckDB table     ``scan.py``
 one moment of a log, piece by piece            ``snapshot.py``
 a window of them with their outcomes           ``window.py``
-a window's profile, from stored ones           ``profiles.py``, ``profile_files.py``
+a window's profile, from stored ones           ``profiles.py``, ``profile_days.py``, ``profile_files.py``
 what came true                                 ``outcomes.py``, ``outcome_rows.py``
 the rule for outcomes that come again          ``statements.py``
 files of outcomes                              ``bulk.py``, ``outcome_files.py``, ``outcome_cells.py``, ``rejects.py``

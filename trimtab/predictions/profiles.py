@@ -1,15 +1,16 @@
 """The profile of a window, from stored profiles of the log's segments: no row that was counted once is read again.
 
 Each sealed segment is counted once on a reference's bins, an hour (UTC) of event time at a time; the rows of the spool,
-and those of hours that lie only partly in a window, are counted when they are asked for. The sum is the profile of the
-window's rows. Memory is that of one segment's columns, or of a chunk of the spool.
+and those of hours that lie only partly in a window, are counted when they are asked for. Whole days are kept as sums
+(profile_days.py). All together is the profile of the window's rows. Memory is that of one segment's columns, or of a
+chunk of the spool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ import pyarrow.compute as pc
 
 from trimtab.decay.profile import SCORE, Bins, Profile, merge_stored, profile, to_bytes
 from trimtab.predictions.log import PredictionLog
+from trimtab.predictions.profile_days import day_pieces, days_of, whole_days
 from trimtab.predictions.profile_files import Piece, ProfileFiles
 from trimtab.predictions.scan import segment_rows, select_columns, spool_rows
-from trimtab.predictions.schema import FEATURE_TYPES, merge_schemas, microseconds
+from trimtab.predictions.schema import FEATURE_TYPES, from_microseconds, merge_schemas, microseconds
 from trimtab.predictions.segments import SealedSpan
 from trimtab.predictions.snapshot import Bounds
 
@@ -93,9 +95,9 @@ def window_profile(
     with log.snapshot() as snapshot:
         known = merge_schemas(snapshot.schemas())
         select_columns(known, known, columns.names, log.folder)
-        sealed = (_of_segment(files, span, columns, bounds) for span in snapshot.spans(bounds))
+        sealed = _of_segments(files, snapshot.spans(bounds), columns, bounds)
         fresh = (_count(rows, columns, bounds) for rows in spool_rows(snapshot, bounds, columns.names))
-        every = chain.from_iterable(chain(sealed, fresh))
+        every = chain(sealed, chain.from_iterable(fresh))
         of_features = merge_stored(features(every), columns.features)
     return Profile(columns=of_features.columns + merge_stored(scores, columns.score).columns)
 
@@ -132,6 +134,22 @@ def profile_segments(folder: Path, spans: Iterable[SealedSpan], bins: Sequence[B
         files.keep(span, _cut(segment_rows(span, Bounds(), columns.names), columns))
         rows += span.rows
     return rows
+
+
+def _of_segments(
+    files: ProfileFiles, spans: Sequence[SealedSpan], columns: _Columns, bounds: Bounds
+) -> Iterator[Piece]:
+    """What segments add to a window: the sums of whole days, and the pieces of the rest."""
+    days: set[date] = set()
+    for day, touching in whole_days(spans, bounds).items():
+        pieces = day_pieces(files, day, touching, columns.features, columns.score)
+        if pieces is not None:
+            days.add(day)
+            yield from pieces
+    for span in spans:
+        if not days.issuperset(days_of(span, bounds)):
+            within = _of_segment(files, span, columns, bounds)
+            yield from (piece for piece in within if from_microseconds(piece.start).date() not in days)
 
 
 def _of_segment(files: ProfileFiles, span: SealedSpan, columns: _Columns, bounds: Bounds) -> Iterator[Piece]:
