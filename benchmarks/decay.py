@@ -3,8 +3,8 @@
 Two Parquet files of ``--rows`` rows and 50 columns (40 numbers, 10 categories; the window a little shifted in five of
 them). Each contestant runs alone in a process of its own, in its own environment: it reads the files and judges every
 column by its defaults. Seconds do not hold imports, which stand apart; memory is the most that the process held.
-Then, of ours: from stored hourly profiles, at a tenth of the rows, and a profile of ``--large`` rows beside a mere
-DuckDB sum of every column under a limit of 1 GB.
+Then, of ours: a week of a log whose hours are stored, the first time and once its days are added up; a tenth of the
+rows; and a profile of ``--large`` rows beside a mere DuckDB sum of every column under a limit of 1 GB.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 JUDGES = ROOT / "benchmarks" / "judges"
 NUMBERS, CATEGORIES = 40, 10
 PART_ROWS = 250_000
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 HOURS = 168
 PEERS = {
     "evidently": "",
@@ -79,6 +81,7 @@ def _run(options: argparse.Namespace, peers: list[str], scratch: Path) -> Figure
     parts = {
         f"{options.rows // 10:,} rows": _ours("verdicts", tenth, options.repeats),
         f"a week from {HOURS} stored hours": _ours("hours", folder, options.repeats),
+        "a week from the sums of its days": _ours("days", folder, options.repeats),
     }
     for name in peers:
         print(f"{name}: judging", file=sys.stderr)
@@ -94,7 +97,7 @@ def _run(options: argparse.Namespace, peers: list[str], scratch: Path) -> Figure
         (large / "window.parquet").symlink_to(large / "reference.parquet")
         parts[f"reference of {options.large:,} rows, made and profiled (two scans)"] = _ours("reference", large, 1)
         parts[f"{options.large:,} rows, profiled and judged (one scan)"] = _ours("verdicts", large, 1)
-        parts[f"{options.large:,} rows, DuckDB sums or counts each column"] = _ours("scan", large, 1)
+        parts[f"{options.large:,} rows, DuckDB sums each column"] = _ours("scan", large, 1)
     return _figures(options, found, parts, failed)
 
 
@@ -132,16 +135,31 @@ def _part(random: np.random.Generator, rows: int, shift: float) -> pa.Table:
 
 
 def make_hours(folder: Path) -> None:
-    """The window's profile as `HOURS` stored ones, as the log's store keeps them."""
-    from trimtab.decay.profile import Profile, profile, to_bytes
+    """The window as the predictions of a week in a log, sealed and profiled by the hour."""
+    from trimtab.decay.profile import Profile
+    from trimtab.predictions import PredictionLog, log_schema, new_prediction_ids
+    from trimtab.predictions.profiles import profile_segments
 
-    reference = Profile.model_validate_json((folder / "reference.json").read_text())
-    (folder / "hours").mkdir()
     rows = pq.read_table(folder / "window.parquet")
-    each = -(-rows.num_rows // HOURS)
+    features = [(name, "number" if name.startswith("n") else "category") for name in rows.column_names]
+    schema, each = log_schema(features), -(-rows.num_rows // HOURS)
+    log = PredictionLog(folder / "log")
     for hour in range(HOURS):
-        found = profile(rows.slice(hour * each, each), reference.bins())
-        (folder / "hours" / f"{hour:03}").write_bytes(to_bytes(found))
+        some = rows.slice(hour * each, each).combine_chunks()
+        count, at = some.num_rows, MONDAY + timedelta(hours=hour)
+        base = {
+            "prediction_id": new_prediction_ids(count),
+            "request_id": pa.nulls(count),
+            **{name: pa.repeat("bench", count) for name in ("version", "release_id", "caller")},
+            **{name: pa.repeat(at, count) for name in ("event_time", "logged_at")},
+            "score": np.zeros(count),
+        }
+        columns = {name: some[name].combine_chunks() for name in some.column_names} | base
+        log.append(pa.record_batch([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema))
+        log.seal()
+    reference = Profile.model_validate_json((folder / "reference.json").read_text())
+    profile_segments(log.folder, log.spans(), reference.bins())
+    log.close()
 
 
 def _ours(way: str, folder: Path, repeats: int) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 ``verdicts``: the window is profiled on the stored reference's bins, and compared: distances, p-values, and what
 Evidently says by default. ``report``: the same, then Evidently's official report. ``cold``: the reference is profiled
-first. ``hours``: as ``verdicts``, from stored hourly profiles. ``scan``: DuckDB sums every column of a file.
+first. ``hours``: as ``verdicts``, from the log's stored hourly profiles, ``days`` from the sums of its days, which
+``hours`` leaves behind. ``scan``: DuckDB sums every column of a file, of texts
+their lengths.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
 begun = time.perf_counter()
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +26,12 @@ import scipy.stats  # noqa: F401 (what is imported later would count as judging)
 from benchmarks.judges.judged import finish
 from trimtab.decay.distance import compare
 from trimtab.decay.parity import Verdict, verdicts
-from trimtab.decay.profile import Profile, choose_bins, merge_stored, profile
+from trimtab.decay.profile import Profile, choose_bins, profile
+from trimtab.predictions import PredictionLog
+from trimtab.predictions.profiles import window_profile
+
+MONDAY, WEEK = datetime(2026, 1, 5, tzinfo=UTC), timedelta(days=7)
+"""When the log's week begins."""
 
 
 def types_of(path: Path) -> dict[str, str]:
@@ -57,7 +66,7 @@ def main(way: str, folder: Path) -> None:
         imported = time.perf_counter()
         with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
             sums = ", ".join(
-                f"sum({name})" if name.startswith("n") else f"count(DISTINCT {name})" for name in types_of(window_path)
+                f"sum({name})" if name.startswith("n") else f"sum(strlen({name}))" for name in types_of(window_path)
             )
             connection.execute(f"SELECT {sums} FROM '{window_path}'").fetchall()
         finish(begun, imported, len(types_of(window_path)), 0)
@@ -71,10 +80,12 @@ def main(way: str, folder: Path) -> None:
             (folder / "reference.json").write_text(reference.model_dump_json())
     else:
         reference = Profile.model_validate_json((folder / "reference.json").read_text())
-    if way == "hours":
+    if way in ("hours", "days"):
+        for days in folder.glob("log/profiles/*/days") if way == "hours" else ():
+            shutil.rmtree(days)
         # The stored reference is read once a service, not once a window.
         imported = time.perf_counter()
-        window = merge_stored([path.read_bytes() for path in sorted(folder.glob("hours/*"))], reference.bins())
+        window = window_profile(PredictionLog(folder / "log"), MONDAY, MONDAY + WEEK, reference.bins())
     else:
         window = profile(window_path, reference.bins())
     found = judge(reference, window, paths)
