@@ -2,10 +2,11 @@
 
 The PSI of a window that was drawn from the reference grows with the number of groups and falls with rows. Its law is
 found by drawing: `DRAWS` pairs of a reference and a window of the same sizes from the reference's own shares (so the
-reference is a sample too, never taken for exact), column by column from the counts of the profile; the cost does not
-depend on rows, and the seed is fixed. To reach small p-values the drawn ones are fitted, by mean and variance, by a
-chi-square of one degree of freedom less than there are groups, times ``scale`` plus ``offset``: PSI's law for many rows
-(Yurdakul & Naranjo 2020), and the half rows that PSI adds to each group.
+reference is a sample too, never taken for exact), or from the shares of both where the window has more rows; column by
+column from the counts of the profile. The cost does not depend on rows, and the seed is fixed. To reach small p-values
+the drawn ones are fitted, by mean and variance, by a chi-square of one degree of freedom less than there are groups,
+times ``scale`` plus ``offset``: PSI's law for many rows (Yurdakul & Naranjo 2020), and the half rows that PSI adds to
+each group.
 
 Taken for granted: rows are independent of each other. Rows that come in clusters (flights of one storm) are farther
 apart by chance than that; for those the reference says how far its own windows were (own_windows.py).
@@ -59,9 +60,12 @@ def null_law(reference: ColumnProfile, window: ColumnProfile, draws: int = DRAWS
     if not rows or not reference_rows:
         return NullLaw(0.0, 0.0, 1.0)
     if reference.bins.numeric:
-        counts, _, _ = groups(reference, window)
+        counts, others, _ = groups(reference, window)
     else:
-        counts = reference.count_array
+        counts, others = reference.count_array, window.count_array
+    # A small reference tells the shares of rare categories badly: the rows of a larger window tell them too.
+    if rows > reference_rows:
+        counts = counts + others
     return _drawn_law(tuple(counts.tolist()), reference_rows, rows, reference.bins.numeric, draws)
 
 
