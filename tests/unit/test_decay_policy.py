@@ -92,6 +92,7 @@ def ruled(measured: Measurements, history: History | None = None, spec: ModelSpe
 
 
 DRIFTED = tuple(drift(name, 0.5) for name in ("income", "age", "region"))
+ONE_DRIFTED = (drift("age", 0.5), drift("income", 0), drift("region", 0))
 WORSE = Metric(name="log_loss", value=0.1, low=0.05, high=0.15, rows=400)
 
 
@@ -108,7 +109,14 @@ WORSE = Metric(name="log_loss", value=0.1, low=0.05, high=0.15, rows=400)
         (window(distances=DRIFTED), Action.ALERT, "3 of 3 features drifted"),
         (window(distances=(drift("age", 0.5, p=0.02),)), Action.NONE, "0 of 1 features drifted"),
         (window(distances=(drift("age", 0.19),)), Action.NONE, "0 of 1 features drifted"),
-        (window(distances=(drift("score", 9),)), Action.NONE, "nothing to act on"),
+        (window(distances=(drift("score", 9),)), Action.ALERT, "drift of score 9, limit 0.2"),
+        (
+            window(distances=(drift("age", 0.5), drift("income", 0), drift("region", 0)), importance={"age": 0.7}),
+            *(
+                Action.ALERT,
+                "what drifted carries 70% of the features' importance to the model; 50% is the limit (age)",
+            ),
+        ),
         (window(performance=performance(outcomes=200)), Action.ALERT, "60% of 500 mature predictions have no outcome"),
         (window(performance=Performance()), Action.NONE, "performance cannot be judged: 0 mature outcomes"),
     ],
@@ -163,7 +171,11 @@ def _selection(high: float) -> Selection:
 
 def test_drift_alone_retrains_only_where_the_spec_asks():
     """Drift without lost performance is an alert, unless the policy says otherwise."""
-    assert ruled(window(distances=DRIFTED), spec=policy(retrain_on_drift=True)).action is Action.RETRAIN
+    spec = policy(retrain_on_drift=True)
+    assert ruled(window(distances=DRIFTED), spec=spec).action is Action.RETRAIN
+    few = window(distances=ONE_DRIFTED)
+    assert ruled(few, spec=spec).action is Action.ALERT
+    assert ruled(few.model_copy(update={"importance": {"age": 0.7}}), spec=spec).action is Action.RETRAIN
 
 
 def test_a_loss_must_persist_for_k_of_m_windows():

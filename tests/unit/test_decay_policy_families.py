@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from tests.unit.test_decay_policy import (
     DAY,
@@ -22,9 +24,11 @@ from tests.unit.test_decay_policy import (
     ruled,
     window,
 )
+from trimtab.decay.calibration import calibration_error
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.policy import History, breaker, rule
 from trimtab.decay.policy.state import State, changes
+from trimtab.decay.signals import names
 from trimtab.records import Action, BreakerClosed, Cause, Metric, Ruling, Signal
 from trimtab.spec import ModelSpec
 
@@ -59,7 +63,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("group.true_positive_rate.origin", Action.ALERT, "groups fare differently: true_positive_rate.origin 0.4"),
         ("anomalies", Action.ALERT, "40.00% of 900 rows lie outside the training distribution; 20.00% is the limit"),
         ("a_family_of_tomorrow.x", Action.ALERT, "out of its limits: a_family_of_tomorrow.x 0.4, limit 0.2"),
-        ("drift.score", Action.NONE, "nothing to act on"),
+        ("drift.score", Action.ALERT, "drift of score 0.4, limit 0.2"),
+        ("drifted_importance", Action.ALERT, "what drifted carries 40% of the features' importance to the model; 20%"),
     ],
 )
 def test_each_family_has_its_action_and_its_sentence(given: Any, name: str, action: Action, because: str) -> None:
@@ -102,26 +107,106 @@ def test_a_breach_is_left_only_by_a_margin(given: Any) -> None:
     assert "and is not well back yet" in before.rulings[2].reason
 
 
-@pytest.mark.parametrize(
-    ("name", "threshold", "inside", "outside"),
-    [
-        ("selection_ratio.region", 0.8, 0.81, 0.83),
-        ("multivariate_drift", 0.6, 0.595, 0.585),
-        ("performance.log_loss", 0.55, 0.547, 0.543),
-        ("performance.roc_auc", 0.7, 0.703, 0.707),
-        ("slice.region.south", 0.55, 0.547, 0.543),
-        ("null_rise.age", 0.2, 0.19, 0.17),
-    ],
+MARGINS = [
+    ("null_rise.age", 0.2, 0.19, 0.17),
+    ("drift.age", 0.2, 0.19, 0.17),
+    ("drift.score", 0.2, 0.19, 0.17),
+    ("drifted_share", 0.5, 0.46, 0.44),
+    ("drifted_importance", 0.5, 0.46, 0.44),
+    ("slow_drift.age", 10.0, 9.1, 8.9),
+    ("multivariate_drift", 0.6, 0.595, 0.585),
+    ("missing_outcomes", 0.5, 0.46, 0.44),
+    ("performance.log_loss", 0.55, 0.547, 0.543),
+    ("performance.roc_auc", 0.7, 0.703, 0.707),
+    ("estimated.log_loss", 0.55, 0.547, 0.543),
+    ("estimated.roc_auc", 0.7, 0.703, 0.707),
+    ("slice.region.south", 0.55, 0.535, 0.525),
+    ("calibration_error", 0.12, 0.117, 0.113),
+    ("selection_ratio.region", 0.8, 0.81, 0.83),
+    ("group.true_positive_rate.region", 0.2, 0.19, 0.17),
+    ("anomalies", 0.03, 0.028, 0.026),
+]
+"""Family, threshold, a value within the margin, and one that is well back."""
+WITHOUT_MARGIN = (
+    "rows",
+    "failed_expectations",
+    "fault.",
+    "outcomes",
+    "estimation_error.",
+    "against_predecessor.",
+    "breaker",
 )
+WIDE_DROP = policy(
+    slices=SPEC.policy.slices.model_copy(update={"drop": 0.2}),
+    calibration=SPEC.policy.calibration.model_copy(update={"maximum_rise": 0.05}),
+)
+
+
+@pytest.mark.parametrize(("name", "threshold", "inside", "outside"), MARGINS)
 def test_the_margin_is_a_share_of_the_way_back_to_calm(
     given: Any, name: str, threshold: float, inside: float, outside: float
 ) -> None:
-    """Calm is 1 for a ratio, one half for an AUC, the reference for a metric, whichever way it gets better, else 0."""
-    entered = given(signal(name, 0.9 if inside < threshold else 0.1, threshold, low=0.0, high=1.0), end=NOW - DAY)
+    """Calm is 1 for a ratio, one half for an AUC, the value at evaluation for a metric (whichever way it gets better)
+    and for calibration, else 0."""
+    entered = given(signal(name, threshold, threshold), end=NOW - DAY, spec=WIDE_DROP)
     history = History(rulings=(entered,))
     for value, held in ((inside, True), (outside, False), (float("nan"), False)):
-        found = given(signal(name, value, threshold, breached=False, low=0.0, high=1.0), history=history)
+        found = given(signal(name, value, threshold, breached=False), history=history, spec=WIDE_DROP)
         assert found.signals[-1].breached is held, value
+
+
+def test_every_family_has_its_margin_or_none() -> None:
+    """One that is added has to say where it is calm."""
+    known = {value for name, value in vars(names).items() if name.isupper()}
+    assert known == {family for family in known if any(one[0].startswith(family) for one in MARGINS)} | {
+        *WITHOUT_MARGIN
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "value", "calm", "away"),
+    [
+        ("calibration_error", 0.12, 0.118, (0.069, 0.17), (0.071, 0.17)),
+        ("selection_ratio.region", 0.8, 0.7, (0.5, 1.01), (0.5, 0.99)),
+        ("group.calibration.region", 0.2, 0.3, (0.0, 0.5), (0.01, 0.5)),
+    ],
+)
+def test_what_is_away_from_calm_by_chance_is_held_only_while_its_interval_is(
+    given: Any, name: str, threshold: float, value: float, calm: tuple[float, float], away: tuple[float, float]
+) -> None:
+    """With few rows a sound model's value would hold its alert for ever."""
+    history = History(rulings=(given(signal(name, value, threshold), end=NOW - DAY, spec=WIDE_DROP),))
+    for (low, high), held in ((calm, False), (away, True)):
+        measured = signal(name, value, threshold, breached=False, low=low, high=high)
+        assert given(measured, history=history, spec=WIDE_DROP).signals[-1].held is held
+
+
+def calibration(scores: np.ndarray, true: np.ndarray, random: np.random.Generator) -> Metric:
+    """The error of scores whose outcomes come true as often as ``true`` says."""
+    found = calibration_error(scores, (random.random(len(scores)) < true).astype(float))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("rows", [200, 300, 1_000, 5_000])
+def test_a_calibrated_model_does_not_alert_and_leaves_an_alert_at_once(rows: int) -> None:
+    """Scores that always come true when above one half alert; of 120 calibrated windows right after that, none alerts
+    by itself, and no more stay in the alert than the interval's 5 %."""
+    random, spec = np.random.default_rng(rows), WIDE_DROP
+    scores = random.beta(2, 2, size=(5_000 + rows * 121,))
+    reference = calibration(scores[:5_000], scores[:5_000], random)
+    first, *others = scores[5_000:].reshape(121, rows)
+
+    def judged(error: Metric, end: datetime, history: History) -> Ruling:
+        of_window = performance(calibration_error=error, reference_calibration_error=reference)
+        return ruled(window(end, performance=of_window), history, spec)
+
+    off = judged(calibration(first, (first > 0.5).astype(float), random), NOW, History())
+    assert (off.action, "no longer calibrated" in off.reason) == (Action.ALERT, True)
+    after = [judged(calibration(one, one, random), NOW + DAY, History(rulings=(off,))) for one in others]
+    signals = [one for ruling in after for one in ruling.signals if one.name == "calibration_error"]
+    assert not any(one.breached and not one.held for one in signals)
+    assert sum(one.held for one in signals) <= binom.ppf(0.999, 120, 0.05)
 
 
 def test_a_window_of_too_few_rows_does_not_end_a_breach(given: Any) -> None:

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from trimtab.spec import (
-    CalibrationRule,
     DecayPolicy,
     Feature,
     Gates,
@@ -39,8 +38,6 @@ SPEC = ModelSpec(
         performance_drop=0.05,
         minimum_outcomes=100,
         cooldown=timedelta(days=1),
-        # Of a few hundred rows the error of calibration is chance up to a tenth and more.
-        calibration=CalibrationRule(maximum_rise=0.2),
     ),
     schedule=Schedule(watch=None),
     serving=Serving(memory_mb=256),

@@ -3,29 +3,18 @@ come and go. What it was before is read from the ruling before; nothing else is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from trimtab.decay.signals.names import (
-    ESTIMATED,
-    MULTIVARIATE,
-    OUTCOMES,
-    PERFORMANCE,
-    PREDECESSOR,
-    ROWS,
-    SELECTION,
-    SLICE,
-    VALIDATION,
-)
+from trimtab.decay.signals import names
 from trimtab.records import Ruling, Signal, higher_is_better
 from trimtab.spec import ModelSpec
 
-_CALM: Mapping[str, float] = {SELECTION: 1.0, MULTIVARIATE: 0.5}
-"""Where a signal is when nothing is amiss, if that is not zero."""
-_METRICS = (PERFORMANCE, ESTIMATED, SLICE)
-"""Signals that are a metric of the model, calm at its reference: the policy's drop away from their threshold."""
-_WITHOUT = (ROWS, VALIDATION, OUTCOMES, PREDECESSOR)
+_WITHOUT = (names.ROWS, names.VALIDATION, names.OUTCOMES, names.PREDECESSOR)
 """Signals that each window decides by itself."""
-_ON_OUTCOMES = (PERFORMANCE, SLICE)
+_ON_OUTCOMES = (names.PERFORMANCE, names.SLICE)
+_NEVER_CALM_BY_CHANCE = (names.CALIBRATION, names.SELECTION, names.GROUP)
+"""Sums of absolute errors and gaps between the two farthest groups: with few rows their value is away from calm when
+nothing is amiss, too, so that it cannot say that something still is. Their interval can."""
 
 
 def hold(spec: ModelSpec, measured: Sequence[Signal], before: Ruling | None) -> tuple[Signal, ...]:
@@ -41,7 +30,7 @@ def hold(spec: ModelSpec, measured: Sequence[Signal], before: Ruling | None) -> 
         The newest earlier ruling on the same release that had rows enough; None if there is none.
     """
     were = {signal.name for signal in before.signals if signal.breached} if before else set()
-    judged_on_outcomes = not any(signal.name == OUTCOMES and signal.breached for signal in measured)
+    judged_on_outcomes = not any(signal.name == names.OUTCOMES and signal.breached for signal in measured)
     return tuple(
         signal.model_copy(update={"breached": True, "held": True})
         if not signal.breached
@@ -56,18 +45,32 @@ def hold(spec: ModelSpec, measured: Sequence[Signal], before: Ruling | None) -> 
 
 def _is_beyond(spec: ModelSpec, signal: Signal) -> bool:
     """Whether it is still on the wrong side of its threshold less the margin; a NaN is on neither side."""
-    share = spec.policy.hysteresis
-    if signal.name.startswith(_METRICS):
-        margin = share * spec.policy.performance_drop
-        rising = not higher_is_better(_metric(spec, signal))
-    else:
-        calm = next((value for name, value in _CALM.items() if signal.name.startswith(name)), 0.0)
-        margin, rising = share * abs(signal.threshold - calm), calm < signal.threshold
-    if rising:
-        return signal.value > signal.threshold - margin
-    return signal.value < signal.threshold + margin
+    calm = calm_value(spec, signal)
+    margin, rising = spec.policy.hysteresis * abs(signal.threshold - calm), calm < signal.threshold
+    beyond = signal.value > signal.threshold - margin if rising else signal.value < signal.threshold + margin
+    if signal.name.startswith(_NEVER_CALM_BY_CHANCE) and signal.low is not None and signal.high is not None:
+        return beyond and (signal.low > calm if rising else signal.high < calm)
+    return beyond
 
 
-def _metric(spec: ModelSpec, signal: Signal) -> str:
-    """The metric's name: a slice's signal says the slice, and its value is the policy metric."""
-    return spec.policy_metric if signal.name.startswith(SLICE) else signal.name.partition(".")[2]
+def calm_value(spec: ModelSpec, signal: Signal) -> float:
+    """Where a signal is when nothing is amiss: for what is held against the evaluation its value there, else the value
+    of rows that are all alike."""
+    policy, family = spec.policy, signal.name.partition(".")[0]
+    match family + "." if "." in signal.name else family:
+        case names.PERFORMANCE | names.ESTIMATED:
+            return _without(policy.performance_drop, signal.name.partition(".")[2], signal)
+        case names.SLICE:
+            return _without(policy.slices.drop or policy.performance_drop, spec.policy_metric, signal)
+        case names.CALIBRATION:
+            return signal.threshold - policy.calibration.maximum_rise
+        case names.SELECTION:
+            return 1.0
+        case names.MULTIVARIATE:
+            return 0.5
+        case _:
+            return 0.0
+
+
+def _without(drop: float, metric: str, signal: Signal) -> float:
+    return signal.threshold + drop if higher_is_better(metric) else signal.threshold - drop

@@ -10,39 +10,17 @@ from trimtab.decay.policy.history import History, ruling_id
 from trimtab.decay.policy.holds import held_back, rolling_back
 from trimtab.decay.policy.hysteresis import hold
 from trimtab.decay.policy.sentences import calm, tell
-from trimtab.decay.profile import SCORE
-from trimtab.decay.signals import signals
-from trimtab.decay.signals.names import (
-    ANOMALIES,
-    BREAKER,
-    CALIBRATION,
-    DRIFT,
-    DRIFTED_SHARE,
-    ESTIMATED,
-    FAULT,
-    GROUP,
-    MISSING_OUTCOMES,
-    MULTIVARIATE,
-    NULL_RISE,
-    OUTCOMES,
-    PERFORMANCE,
-    PREDECESSOR,
-    ROWS,
-    SELECTION,
-    SLICE,
-    SLOW_DRIFT,
-    VALIDATION,
-)
+from trimtab.decay.signals import names, signals
 from trimtab.records import Action, Release, Ruling, Signal
 from trimtab.spec import ModelSpec
 
-_BROKEN = (VALIDATION, NULL_RISE, FAULT)
+_BROKEN = (names.VALIDATION, names.NULL_RISE, names.FAULT)
 _AMISS = (
-    *(DRIFTED_SHARE, DRIFT, SLOW_DRIFT, MULTIVARIATE, SLICE, CALIBRATION),
-    *(SELECTION, GROUP, ANOMALIES, MISSING_OUTCOMES, BREAKER),
+    *(names.DRIFTED_SHARE, names.DRIFTED_IMPORTANCE, names.DRIFT, names.SLOW_DRIFT, names.MULTIVARIATE, names.SLICE),
+    *(names.CALIBRATION, names.SELECTION, names.GROUP, names.ANOMALIES, names.MISSING_OUTCOMES, names.BREAKER),
 )
-_QUIET = (ROWS, OUTCOMES, DRIFT + SCORE)
-"""What calls for nothing by itself: the score moves where features do, and those alert."""
+_QUIET = (names.ROWS, names.OUTCOMES)
+"""What calls for nothing by itself."""
 
 
 def rule(spec: ModelSpec, release: Release, window: Measurements, history: History, report: str = "") -> Ruling:
@@ -68,7 +46,7 @@ def rule(spec: ModelSpec, release: Release, window: Measurements, history: Histo
     """
     identity = ruling_id(spec, release.id, window.start, window.end)
     past = history.until(window.as_of, but=identity)
-    before = [one for one in past.before(release.id, window.end) if not _breached(one.signals, ROWS)]
+    before = [one for one in past.before(release.id, window.end) if not _breached(one.signals, names.ROWS)]
     found = signals(spec, window, before)
     measured = hold(spec, found, before[-1] if before else None) + _of_breaker(spec, past, window)
     action, reason = _judge(spec, release, window, measured, past)
@@ -95,21 +73,24 @@ def _of_breaker(spec: ModelSpec, past: History, window: Measurements) -> tuple[S
         return ()
     count = len(stands.in_vain)
     return (
-        Signal(name=BREAKER, value=count, threshold=spec.policy.breaker, breached=stands.is_open, rows=window.rows),
+        Signal(
+            name=names.BREAKER, value=count, threshold=spec.policy.breaker, breached=stands.is_open, rows=window.rows
+        ),
     )
 
 
 def _judge(
     spec: ModelSpec, release: Release, window: Measurements, measured: Sequence[Signal], past: History
 ) -> tuple[Action, str]:
-    if few := _breached(measured, ROWS):
-        return Action.NONE, tell(ROWS, few)
+    if few := _breached(measured, names.ROWS):
+        return Action.NONE, tell(names.ROWS, few)
     for family in _BROKEN:
         if broken := _breached(measured, family):
             return Action.BLOCK, tell(family, broken)
-    if worse := _breached(measured, PREDECESSOR):
+    if worse := _breached(measured, names.PREDECESSOR):
         return _rollback(release, window, worse, past)
-    retrains = (PERFORMANCE, ESTIMATED, *((DRIFTED_SHARE,) if spec.policy.retrain_on_drift else ()))
+    shares = (names.DRIFTED_SHARE, names.DRIFTED_IMPORTANCE)
+    retrains = (names.PERFORMANCE, names.ESTIMATED, *(shares if spec.policy.retrain_on_drift else ()))
     lost = [(family, found) for family in retrains if (found := _breached(measured, family))]
     # What this window shows by itself goes before what is only not well back yet.
     for family, found in sorted(lost, key=lambda each: all(one.held for one in each[1])):
@@ -124,7 +105,7 @@ def _judge(
 
 
 def _rollback(release: Release, window: Measurements, worse: Sequence[Signal], past: History) -> tuple[Action, str]:
-    said = f"version {release.version} {tell(PREDECESSOR, worse)}"
+    said = f"version {release.version} {tell(names.PREDECESSOR, worse)}"
     if rolling_back(window.as_of, past, release.id):
         return Action.ALERT, f"{said}, and the rollback is still in flight"
     return Action.ROLLBACK, said
@@ -136,7 +117,7 @@ def _retrain(
     said = tell(family, found)
     if all(signal.held for signal in found):
         return Action.ALERT, said
-    needed, of = spec.policy.expected.persistence if family == ESTIMATED else spec.policy.persistence
+    needed, of = spec.policy.expected.persistence if family == names.ESTIMATED else spec.policy.persistence
     before = past.before(release.id, window.end)[-(of - 1) :] if of > 1 else []
     times = 1 + sum(bool(_breached(one.signals, family)) for one in before)
     if times < needed:

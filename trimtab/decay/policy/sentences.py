@@ -4,27 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from trimtab.decay.signals.names import (
-    ANOMALIES,
-    BREAKER,
-    CALIBRATION,
-    DRIFT,
-    DRIFTED_SHARE,
-    ESTIMATED,
-    FAULT,
-    GROUP,
-    MISSING_OUTCOMES,
-    MULTIVARIATE,
-    NULL_RISE,
-    OUTCOMES,
-    PERFORMANCE,
-    PREDECESSOR,
-    ROWS,
-    SELECTION,
-    SLICE,
-    SLOW_DRIFT,
-    VALIDATION,
-)
+from trimtab.decay.signals import names
 from trimtab.records import Signal
 
 _NAMED = 3
@@ -40,16 +20,16 @@ def tell(prefix: str, breached: Sequence[Signal]) -> str:
 def calm(measured: Sequence[Signal]) -> str:
     """What a window says on which nothing is to be done."""
     said = [
-        f"{signal.name.removeprefix(PERFORMANCE)} is {_interval(signal)} ({signal.detail})"
+        f"{signal.name.removeprefix(names.PERFORMANCE)} is {_interval(signal)} ({signal.detail})"
         for signal in measured
-        if signal.name.startswith(PERFORMANCE)
+        if signal.name.startswith(names.PERFORMANCE)
     ]
-    if too_few := next((one for one in measured if one.name == OUTCOMES and one.breached), None):
+    if too_few := next((one for one in measured if one.name == names.OUTCOMES and one.breached), None):
         said = [
             f"performance cannot be judged: {too_few.value:,.0f} mature outcomes of the "
             f"{too_few.threshold:,.0f} that are needed"
         ]
-    said += [f"{signal.detail} drifted" for signal in measured if signal.name == DRIFTED_SHARE]
+    said += [f"{signal.detail} drifted" for signal in measured if signal.name == names.DRIFTED_SHARE]
     return "nothing to act on: " + ("; ".join(said) or "nothing could be measured")
 
 
@@ -62,18 +42,18 @@ def _invalid(found: Sequence[Signal]) -> str:
 
 
 def _emptied(found: Sequence[Signal]) -> str:
-    features = ", ".join(f"{one.name.removeprefix(NULL_RISE)} ({one.detail})" for one in found)
+    features = ", ".join(f"{one.name.removeprefix(names.NULL_RISE)} ({one.detail})" for one in found)
     return f"the incoming data is broken: values of {features} went missing"
 
 
 def _faulty(found: Sequence[Signal]) -> str:
-    return "the incoming data is broken: " + _listed(found, FAULT)
+    return "the incoming data is broken: " + _listed(found, names.FAULT)
 
 
 def _worse(found: Sequence[Signal]) -> str:
     worse = found[0]
     return (
-        f"does worse than its predecessor: {worse.name.removeprefix(PREDECESSOR)} differs by "
+        f"does worse than its predecessor: {worse.name.removeprefix(names.PREDECESSOR)} differs by "
         f"{_interval(worse)} on the same {worse.rows:,} rows"
     )
 
@@ -81,7 +61,7 @@ def _worse(found: Sequence[Signal]) -> str:
 def _lost(found: Sequence[Signal]) -> str:
     lost = found[0]
     return (
-        f"performance is lost: {lost.name.removeprefix(PERFORMANCE)} is {_interval(lost)} on {lost.rows:,} "
+        f"performance is lost: {lost.name.removeprefix(names.PERFORMANCE)} is {_interval(lost)} on {lost.rows:,} "
         f"mature outcomes, against {lost.detail} and a limit of {lost.threshold:.4g}"
     )
 
@@ -89,7 +69,7 @@ def _lost(found: Sequence[Signal]) -> str:
 def _expected(found: Sequence[Signal]) -> str:
     lost = found[0]
     return (
-        f"performance is expected to be lost, before outcomes are known: {lost.name.removeprefix(ESTIMATED)} is "
+        f"performance is expected to be lost, before outcomes are known: {lost.name.removeprefix(names.ESTIMATED)} is "
         f"estimated at {_interval(lost)} on {lost.rows:,} rows, beyond the limit of {lost.threshold:.4g}"
         + (f" ({lost.detail})" if lost.detail else "")
     )
@@ -99,12 +79,19 @@ def _drifted_share(found: Sequence[Signal]) -> str:
     return f"{found[0].detail} drifted, a share of {found[0].value:.0%}; {found[0].threshold:.0%} is the limit"
 
 
+def _drifted_importance(found: Sequence[Signal]) -> str:
+    return (
+        f"what drifted carries {found[0].value:.0%} of the features' importance to the model; "
+        f"{found[0].threshold:.0%} is the limit ({found[0].detail})"
+    )
+
+
 def _drifted(found: Sequence[Signal]) -> str:
-    return "drift of " + _listed(found, DRIFT)
+    return "drift of " + _listed(found, names.DRIFT)
 
 
 def _slowly(found: Sequence[Signal]) -> str:
-    return "slow drift over several windows: " + _listed(found, SLOW_DRIFT)
+    return "slow drift over several windows: " + _listed(found, names.SLOW_DRIFT)
 
 
 def _multivariate(found: Sequence[Signal]) -> str:
@@ -112,7 +99,7 @@ def _multivariate(found: Sequence[Signal]) -> str:
 
 
 def _on_slices(found: Sequence[Signal]) -> str:
-    return "performance is lost on a slice: " + _listed(found, SLICE)
+    return "performance is lost on a slice: " + _listed(found, names.SLICE)
 
 
 def _uncalibrated(found: Sequence[Signal]) -> str:
@@ -128,7 +115,7 @@ def _selected(found: Sequence[Signal]) -> str:
 
 
 def _groups(found: Sequence[Signal]) -> str:
-    return "groups fare differently: " + _listed(found, GROUP)
+    return "groups fare differently: " + _listed(found, names.GROUP)
 
 
 def _anomalous(found: Sequence[Signal]) -> str:
@@ -173,22 +160,23 @@ def _interval(signal: Signal) -> str:
 
 
 _SENTENCES: Mapping[str, Callable[[Sequence[Signal]], str]] = {
-    ROWS: _rows,
-    VALIDATION: _invalid,
-    NULL_RISE: _emptied,
-    FAULT: _faulty,
-    PREDECESSOR: _worse,
-    PERFORMANCE: _lost,
-    ESTIMATED: _expected,
-    DRIFTED_SHARE: _drifted_share,
-    DRIFT: _drifted,
-    SLOW_DRIFT: _slowly,
-    MULTIVARIATE: _multivariate,
-    SLICE: _on_slices,
-    CALIBRATION: _uncalibrated,
-    SELECTION: _selected,
-    GROUP: _groups,
-    ANOMALIES: _anomalous,
-    MISSING_OUTCOMES: _missing,
-    BREAKER: _breaker,
+    names.ROWS: _rows,
+    names.VALIDATION: _invalid,
+    names.NULL_RISE: _emptied,
+    names.FAULT: _faulty,
+    names.PREDECESSOR: _worse,
+    names.PERFORMANCE: _lost,
+    names.ESTIMATED: _expected,
+    names.DRIFTED_SHARE: _drifted_share,
+    names.DRIFTED_IMPORTANCE: _drifted_importance,
+    names.DRIFT: _drifted,
+    names.SLOW_DRIFT: _slowly,
+    names.MULTIVARIATE: _multivariate,
+    names.SLICE: _on_slices,
+    names.CALIBRATION: _uncalibrated,
+    names.SELECTION: _selected,
+    names.GROUP: _groups,
+    names.ANOMALIES: _anomalous,
+    names.MISSING_OUTCOMES: _missing,
+    names.BREAKER: _breaker,
 }

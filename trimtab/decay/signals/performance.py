@@ -6,17 +6,8 @@ from collections.abc import Iterator
 
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.performance import is_lost, loss_limit
-from trimtab.decay.signals.names import (
-    CALIBRATION,
-    ESTIMATED,
-    ESTIMATION,
-    MISSING_OUTCOMES,
-    OUTCOMES,
-    PERFORMANCE,
-    PREDECESSOR,
-    SLICE,
-)
-from trimtab.records import Signal, higher_is_better
+from trimtab.decay.signals import names
+from trimtab.records import Metric, Signal, higher_is_better
 from trimtab.spec import ModelSpec
 
 
@@ -26,7 +17,7 @@ def of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     if found.mature:
         missing = 1 - found.outcomes / found.mature
         yield Signal(
-            name=MISSING_OUTCOMES,
+            name=names.MISSING_OUTCOMES,
             value=missing,
             threshold=policy.maximum_missing_outcomes,
             breached=missing > policy.maximum_missing_outcomes and found.mature >= policy.minimum_outcomes,
@@ -34,7 +25,7 @@ def of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
         )
     enough = found.outcomes >= policy.minimum_outcomes
     yield Signal(
-        name=OUTCOMES,
+        name=names.OUTCOMES,
         value=found.outcomes,
         threshold=policy.minimum_outcomes,
         breached=not enough,
@@ -44,16 +35,7 @@ def of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     if metric is not None and found.reference is not None:
         limit = loss_limit(found.reference, policy.performance_drop)
         detail = f"{found.reference.value:.4g} at evaluation"
-        yield Signal(
-            name=PERFORMANCE + metric.name,
-            value=metric.value,
-            low=metric.low,
-            high=metric.high,
-            threshold=limit,
-            breached=enough and is_lost(metric, limit),
-            rows=metric.rows,
-            detail=detail if enough else f"{detail}; too few outcomes to judge",
-        )
+        yield _lost(names.PERFORMANCE, metric, limit, detail, "" if enough else "outcomes")
 
 
 def of_estimate(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
@@ -61,22 +43,13 @@ def of_estimate(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     found, reference, realised = window.estimated, window.performance.reference, window.performance
     if found is not None and reference is not None:
         limit = loss_limit(reference, spec.policy.performance_drop)
+        detail = f"{reference.value:.4g} at evaluation; an estimate before outcomes, if they depend on the features as "
         enough = found.rows >= spec.policy.minimum_rows
-        yield Signal(
-            name=ESTIMATED + found.name,
-            value=found.value,
-            low=found.low,
-            high=found.high,
-            threshold=limit,
-            breached=enough and is_lost(found, limit),
-            rows=found.rows,
-            detail=f"{reference.value:.4g} at evaluation; an estimate before outcomes, if they depend on the features "
-            f"as they did{'' if enough else '; too few rows to judge'}",
-        )
+        yield _lost(names.ESTIMATED, found, limit, f"{detail}they did", "" if enough else "rows")
     metric, before = realised.metrics.get(spec.policy_metric), realised.estimated
     if metric is not None and before is not None:
         yield Signal(
-            name=ESTIMATION + metric.name,
+            name=names.ESTIMATION + metric.name,
             value=metric.value - before.value,
             low=metric.low - before.high,
             high=metric.high - before.low,
@@ -93,7 +66,7 @@ def of_slices(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     for found in window.slices:
         limit = loss_limit(found.reference, rule.drop or spec.policy.performance_drop)
         yield Signal(
-            name=f"{SLICE}{found.column}.{found.value}",
+            name=f"{names.SLICE}{found.column}.{found.value}",
             value=found.metric.value,
             low=found.metric.low,
             high=found.metric.high,
@@ -111,7 +84,7 @@ def of_calibration(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
         return
     limit = reference.value + spec.policy.calibration.maximum_rise
     yield Signal(
-        name=CALIBRATION,
+        name=names.CALIBRATION,
         value=found.value,
         low=found.low,
         high=found.high,
@@ -129,13 +102,19 @@ def of_predecessor(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
         return
     limit = -spec.policy.rollback_drop if higher_is_better(difference.name) else spec.policy.rollback_drop
     enough = difference.rows >= spec.policy.minimum_outcomes
-    yield Signal(
-        name=PREDECESSOR + difference.name,
-        value=difference.value,
-        low=difference.low,
-        high=difference.high,
+    detail = "release minus predecessor on the same rows"
+    yield _lost(names.PREDECESSOR, difference, limit, detail, "" if enough else "outcomes")
+
+
+def _lost(family: str, metric: Metric, limit: float, detail: str, too_few: str) -> Signal:
+    """A metric that is lost when its whole interval is beyond the limit, unless there are ``too_few`` of something."""
+    return Signal(
+        name=family + metric.name,
+        value=metric.value,
+        low=metric.low,
+        high=metric.high,
         threshold=limit,
-        breached=enough and is_lost(difference, limit),
-        rows=difference.rows,
-        detail="release minus predecessor on the same rows" + ("" if enough else "; too few outcomes to judge"),
+        breached=not too_few and is_lost(metric, limit),
+        rows=metric.rows,
+        detail=f"{detail}; too few {too_few} to judge" if too_few else detail,
     )
