@@ -34,12 +34,12 @@ def watch(model: str, as_of: datetime | None = None) -> Ruling | None:
         monitoring.tell_changes(model, moment(None))
         return known
     monitoring.store_profiles(window, window.start, window.end, task_runner())
-    incoming = monitoring.read_incoming(window)
+    incoming, profile = monitoring.read_incoming(window), monitoring.profile_of(window)
     validation = lineage.record(validate_window(model, incoming, window.release.id)) if incoming.num_rows else None
-    measured = monitoring.measure(window, incoming, validation)
+    measured = monitoring.measure(window, incoming, profile, validation)
     history = monitoring.read_history(model)
     ruling = lineage.record(rule(window.spec, window.release, measured, history, monitoring.report_path(window)))
     monitoring.announce(ruling)
-    monitoring.publish(window, incoming, measured.performance, ruling, history.rulings)
+    monitoring.publish(window, incoming, profile, measured.performance, ruling, history.rulings)
     monitoring.tell_changes(model, moment(None))
     return ruling

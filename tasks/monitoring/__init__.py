@@ -6,7 +6,7 @@ announce.py (events, and what they missed) · tell.py (messages to people) · re
 """
 
 from tasks.monitoring.announce import announce, payload, reconcile
-from tasks.monitoring.measure import measure
+from tasks.monitoring.measure import measure, profile_of
 from tasks.monitoring.profiling import store_profiles
 from tasks.monitoring.reference import make_reference
 from tasks.monitoring.report import publish
@@ -30,6 +30,7 @@ __all__ = [
     "measure",
     "open_window",
     "payload",
+    "profile_of",
     "prune_log",
     "publish",
     "read_history",

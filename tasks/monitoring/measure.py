@@ -28,8 +28,9 @@ PREDECESSOR_ROWS = 10_000
 
 
 @task(task_run_name="measure the window of {window.spec.name}", cache_policy=NO_CACHE)
-def measure(window: Window, incoming: pa.Table, validation: Validation | None) -> Measurements:
-    """All that is measured on a window: data faults, drift, performance on mature outcomes, bias, anomalies."""
+def measure(window: Window, incoming: pa.Table, profile: Profile, validation: Validation | None) -> Measurements:
+    """All that is measured on a window, whose incoming rows have that profile: data faults, drift, performance on
+    mature outcomes, bias, anomalies."""
     spec, reference = window.spec, reference_of(window)
     log = Settings.from_env().predictions_dir / spec.name
     columns = ["event_time", *spec.feature_names, SCORE]
@@ -39,7 +40,7 @@ def measure(window: Window, incoming: pa.Table, validation: Validation | None) -
         end=window.end,
         as_of=window.as_of,
         incoming=incoming,
-        profile=profile_of(window, reference.profile),
+        profile=profile,
         mature=mature,
         rows_before=_rows_before(window, log),
         answered=incoming.filter(pc.equal(incoming["release_id"], window.release.id)),
@@ -64,11 +65,12 @@ def reference_of(window: Window) -> Reference:
 def _rows_before(window: Window, log: Path) -> tuple[int, ...]:
     """Rows of the spans of the window's length just before it, the oldest first."""
     spans = spans_before(window.start, window.end)
-    return tuple(PredictionLog(log).read(start, end, ["event_time"]).num_rows for start, end in spans)
+    return tuple(PredictionLog(log).count(start, end) for start, end in spans)
 
 
-def profile_of(window: Window, reference: Profile) -> Profile:
+def profile_of(window: Window) -> Profile:
     """Features of all the window's rows, and the scores of those that the release answered, on the reference's bins."""
+    reference = reference_of(window).profile
     log = PredictionLog(Settings.from_env().predictions_dir / window.spec.name)
     return window_profile(log, window.start, window.end, live_bins(window, reference), window.release.id)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from tasks.monitoring.window import Window
 from trimtab.decay.performance import Performance
-from trimtab.decay.signals.names import DRIFT, PERFORMANCE
-from trimtab.records import Action, Ruling, higher_is_better
+from trimtab.decay.signals.names import DRIFT, ESTIMATED, PERFORMANCE
+from trimtab.records import Action, Ruling, Signal, higher_is_better
 
 TOP_FEATURES = 12
 PAST_WINDOWS = 60
@@ -24,17 +25,24 @@ COLOURS = {
     Action.ALERT: "#e0a100",
     Action.NONE: "#3b7d4f",
 }
+ESTIMATE_COLOUR = "#8a6bbf"
 
 
 def picture(window: Window, ruling: Ruling, past: Sequence[Ruling], performance: Performance) -> str:
-    """Performance over past windows with the rulings, drift by feature, and calibration; a PNG as a data URI."""
+    """Performance over past windows, realised (with the rulings) and estimated, drift by feature, and calibration.
+
+    Returns
+    -------
+    str
+        A PNG as a data URI.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Places are given: a layout that is computed takes as long as all the rest.
     figure = Figure(figsize=(12, 3.6), dpi=80)
     over_time, by_feature, calibrated = (figure.add_axes(place) for place in PLACES)
-    _over_time(over_time, window, [*past, ruling])
+    draw_over_time(over_time, window, [*past, ruling])
     _by_feature(by_feature, ruling)
     _calibrated(calibrated, performance)
     buffer = io.BytesIO()
@@ -42,34 +50,52 @@ def picture(window: Window, ruling: Ruling, past: Sequence[Ruling], performance:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None:
-    name = PERFORMANCE + window.spec.policy_metric
-    found = [
-        (one, signal)
-        for one in sorted(rulings, key=lambda one: one.end)[-PAST_WINDOWS:]
-        for signal in one.signals
-        if signal.name == name and signal.low is not None and signal.high is not None
-    ]
-    axes.set_title(f"{window.spec.policy_metric} on mature outcomes, by window", fontsize=9)
+def draw_over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None:
+    """The policy metric by window: realised, in the colour of the ruling, and estimated; each with its interval."""
+    metric, newest = window.spec.policy_metric, sorted(rulings, key=lambda one: one.end)[-PAST_WINDOWS:]
+    found, expected = _named(newest, PERFORMANCE + metric), _named(newest, ESTIMATED + metric)
+    axes.set_title(metric, fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
-    if not found:
+    if not found and not expected:
         axes.text(0.5, 0.5, "no mature outcomes yet", ha="center", va="center", transform=axes.transAxes)
         return
-    ends = [one.end for one, _ in found]
-    axes.plot(ends, [signal.threshold for _, signal in found], color="#888888", linewidth=1, linestyle="--")
-    drop = window.spec.policy.performance_drop
-    gain = drop if higher_is_better(window.spec.policy_metric) else -drop
-    axes.plot(ends, [signal.threshold + gain for _, signal in found], color="#888888", linewidth=1, linestyle=":")
-    axes.plot(ends, [signal.value for _, signal in found], color="#30577f", linewidth=1)
-    axes.vlines(ends, *zip(*((one.low, one.high) for _, one in found), strict=True), color="#30577f", linewidth=0.8)
+    _limits(axes, window, {one.end: signal.threshold for one, signal in [*expected, *found]})
+    if expected:
+        ends = [one.end for one, _ in expected]
+        ranges = zip(*((signal.low, signal.high) for _, signal in expected), strict=True)
+        axes.vlines(ends, *ranges, color=ESTIMATE_COLOUR, linewidth=4, alpha=0.3)
+        values = [signal.value for _, signal in expected]
+        axes.plot(
+            ends, values, color=ESTIMATE_COLOUR, linewidth=1, linestyle=":", marker="D", ms=2.5, label="estimated"
+        )
+    if found:
+        ends = [one.end for one, _ in found]
+        axes.plot(ends, [signal.value for _, signal in found], color="#30577f", linewidth=1)
+        axes.vlines(ends, *zip(*((one.low, one.high) for _, one in found), strict=True), color="#30577f", linewidth=0.8)
     for action, colour in COLOURS.items():
         of_action = [(one.end, signal.value) for one, signal in found if one.action is action]
         if of_action:
             axes.scatter(*zip(*of_action, strict=True), s=22, color=colour, label=str(action), zorder=3)
     # Above the axes: inside, it would hide windows.
-    axes.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, borderaxespad=0.2)
+    where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 6, "borderaxespad": 0.2}
+    axes.legend(fontsize=7, frameon=False, columnspacing=0.8, handletextpad=0.2, handlelength=1.2, **where)
+    ends = sorted({one.end for one, _ in [*expected, *found]})
     shown = ends[:: max(1, len(ends) // 6)]
     axes.set_xticks(shown, [f"{end:%b %d}" for end in shown])
+
+
+def _named(rulings: Sequence[Ruling], name: str) -> list[tuple[Ruling, Signal]]:
+    """The signals of that name that have an interval, with their rulings."""
+    signals = ((one, signal) for one in rulings for signal in one.signals if signal.name == name)
+    return [(one, signal) for one, signal in signals if signal.low is not None and signal.high is not None]
+
+
+def _limits(axes: Any, window: Window, limits: Mapping[datetime, float]) -> None:
+    """The limit (dashed) and the value at evaluation (dotted), by window."""
+    ends, drop = sorted(limits), window.spec.policy.performance_drop
+    gain = drop if higher_is_better(window.spec.policy_metric) else -drop
+    axes.plot(ends, [limits[end] for end in ends], color="#888888", linewidth=1, linestyle="--")
+    axes.plot(ends, [limits[end] + gain for end in ends], color="#888888", linewidth=1, linestyle=":")
 
 
 def _by_feature(axes: Any, ruling: Ruling) -> None:

@@ -14,23 +14,30 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.evidently_report import write_report
-from tasks.monitoring.measure import profile_of, reference_of
+from tasks.monitoring.measure import reference_of
 from tasks.monitoring.plots import picture
 from tasks.monitoring.reference import training_rows
 from tasks.monitoring.tell import PICTURE
 from tasks.monitoring.window import Window, report_path
 from trimtab.decay.parity import Verdict, verdicts
 from trimtab.decay.performance import Performance
-from trimtab.decay.profile import SCORE
+from trimtab.decay.profile import SCORE, Profile
 from trimtab.records import Ruling, Signal
 from trimtab.settings import Settings
 
 
 @task(task_run_name="publish the ruling on {window.spec.name}", cache_policy=NO_CACHE)
 def publish(
-    window: Window, incoming: pa.Table, performance: Performance, ruling: Ruling, past: Sequence[Ruling]
+    window: Window,
+    incoming: pa.Table,
+    profile: Profile,
+    performance: Performance,
+    ruling: Ruling,
+    past: Sequence[Ruling],
 ) -> str:
     """Write the window's report and make the run's artifacts: table of signals, pictures, link to the report.
+
+    ``profile`` is that of the incoming rows.
 
     Returns
     -------
@@ -44,7 +51,7 @@ def publish(
             window.spec,
             reference_of(window).plotted,
             incoming,
-            _verdicts(window, incoming),
+            _verdicts(window, incoming, profile),
             settings.reports_dir / report_path(window),
             title=f"{ruling.model} version {window.release.version}, {_span(window)}",
             ruling=f"{ruling.action}: {ruling.reason}",
@@ -69,9 +76,8 @@ def keep_picture(drawn: str, report: Path) -> None:
     report.with_name(PICTURE).write_bytes(base64.b64decode(drawn.partition(",")[2]))
 
 
-def _verdicts(window: Window, incoming: pa.Table) -> tuple[Verdict, ...]:
+def _verdicts(window: Window, incoming: pa.Table, profile: Profile) -> tuple[Verdict, ...]:
     """What Evidently says by default of all the rows; where profiles do not suffice, training values are sorted."""
-    reference = reference_of(window).profile
     training: list[pa.Table] = []
 
     def exact(column: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -81,7 +87,7 @@ def _verdicts(window: Window, incoming: pa.Table) -> tuple[Verdict, ...]:
             training.append(training_rows(window))
         return _values(training[0], column), _values(incoming, column)
 
-    return verdicts(reference, profile_of(window, reference), exact)
+    return verdicts(reference_of(window).profile, profile, exact)
 
 
 def _values(rows: pa.Table, column: str) -> np.ndarray:

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 
-from tasks.monitoring import evidently_report, make_reference
+from tasks.monitoring import evidently_report, make_reference, open_window, plots
 from tasks.monitoring.evidently_report import write_report
 from tests.flows.watched import RELEASED, World
 from trimtab.decay.parity import JENSEN_SHANNON, Verdict
 from trimtab.decay.reference import Reference
 from trimtab.errors import SourceError
-from trimtab.records import Candidate, Evaluation
+from trimtab.records import Action, Candidate, Evaluation, Ruling, Signal
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -98,3 +100,27 @@ def test_the_page_is_the_official_presets(world: World, tmp_path: Path, monkeypa
 
 def verdict(column: str, drifted: bool) -> Verdict:
     return Verdict(column=column, method=JENSEN_SHANNON, score=0.4321, threshold=0.1, drifted=drifted)
+
+
+def test_the_picture_shows_what_was_estimated_beside_what_was_realised(world: World) -> None:
+    """An estimate is there before any outcome is, with its interval, and in windows of both they are told apart."""
+    lost = {"threshold": 0.6, "breached": False, "rows": 240}
+    estimate = Signal(name="estimated.log_loss", value=0.52, low=0.5, high=0.54, **lost)
+    outcomes = Signal(name="performance.log_loss", value=0.55, low=0.45, high=0.65, **lost)
+    window = open_window.fn("loan", RELEASED + timedelta(days=3))
+    rulings = [
+        Ruling(
+            **{"id": f"ruling-{day}", "model": "loan", "release_id": "release-1", "validation_id": None, "reason": ""},
+            **{"start": RELEASED, "end": end, "as_of": end, "action": Action.NONE, "policy_digest": "p"},
+            signals=(estimate, outcomes) if day == 2 else (estimate,),
+        )
+        for day in (1, 2)
+        for end in [RELEASED + timedelta(days=day)]
+    ]
+    for seen, intervals in ((rulings[:1], [[(0.5, 0.54)]]), (rulings, [[(0.5, 0.54)] * 2, [(0.45, 0.65)]])):
+        axes = Figure().add_subplot()
+        plots.draw_over_time(axes, window, seen)
+        bars = [one.get_segments() for one in axes.collections if isinstance(one, LineCollection)]
+        drawn = [[tuple(line[:, 1]) for line in lines] for lines in bars]
+        assert drawn == intervals
+        assert "estimated" in axes.get_legend_handles_labels()[1]

@@ -64,7 +64,7 @@ def test_ids_do_not_go_back_when_the_clock_does(monkeypatch):
 
 
 def test_a_log_that_was_never_written_is_an_empty_table(log):
-    assert len(log.read(T0, LATER)) == 0
+    assert len(log.read(T0, LATER)) == log.count(T0, LATER) == 0
     assert log.read(T0, LATER, ["income", "score"]).column_names == ["income", "score"]
     assert (log.seal(), log.spans(), log.verify()) == ([], [], 0)
     assert not log.folder.exists()
@@ -80,6 +80,7 @@ def test_rows_are_read_by_event_time_release_and_column(log):
             T0 + timedelta(seconds=second) for second in range(4)
         ]
         assert len(log.read(T0, LATER, release_id="release-2")) == 5
+        assert (log.count(T0, T0 + timedelta(seconds=4)), log.count(T0, LATER)) == (4, 15)
         table = log.read(T0, LATER, ["score", "region"], release_id="release-1")
         assert (table.column_names, len(table)) == (["score", "region"], 10)
         assert table["score"].to_pylist() == [i / 10 for i in range(10)]

@@ -110,6 +110,18 @@ class PredictionLog:
         table = _ordered(self._as_one(found, wanted))
         return table if columns is None else table.select(list(columns))
 
+    def count(self, start: datetime, end: datetime) -> int:
+        """How many rows have an ``event_time`` in [start, end).
+
+        Raises
+        ------
+        PredictionLogError
+            If a file is damaged or gone.
+        """
+        bounds = Bounds(start=microseconds(start), end=microseconds(end))
+        with self.snapshot() as snapshot:
+            return sum(part.num_rows for part in scan_parts(snapshot, bounds, ["event_time"]))
+
     def get(self, prediction_id: str) -> dict[str, Any]:
         """One prediction: its columns by name, the id as text, times as UTC datetimes.
 
