@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -72,6 +73,8 @@ def run_suite(items: Sequence[Mapping[str, Any]], table: pa.Table) -> tuple[Fail
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    # It tells of each of its temporary folders, at a level that it sets when it is imported.
+    logging.getLogger(ProgressBarsConfig.__module__).setLevel(logging.WARNING)
     # Every column that is there costs its copy as pandas holds it.
     asked = set().union(*map(columns_of, items))
     needed = table.select([name for name in table.column_names if name in asked] or table.column_names[:1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from trimtab.backtest.results import Backtest
 from trimtab.cli import app
+from trimtab.cli.backtest_shown import show
 from trimtab.errors import TrimtabError
 
 SPEC = """
@@ -61,7 +63,9 @@ def asked(*arguments: str) -> str:
     return done.output
 
 
-def test_a_csv_with_a_small_spec_is_replayed_as_a_table_a_plot_and_json(loans: Path, tmp_path: Path) -> None:
+def test_a_csv_with_a_small_spec_is_replayed_as_a_table_a_plot_and_json(
+    loans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And as Parquet just so; nothing else is written."""
     files = ["--json", str(tmp_path / "out" / "b.json"), "--plot", str(tmp_path / "out" / "b.png")]
     common = ["--spec", str(tmp_path / "loans.toml"), "--from", "2024-02-02", *files]
@@ -73,6 +77,8 @@ def test_a_csv_with_a_small_spec_is_replayed_as_a_table_a_plot_and_json(loans: P
     assert found.actions["RETRAIN"] >= 1
     assert (tmp_path / "out" / "b.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "home").exists()
+    show(found.model_copy(update={"kept": {found.metric: -0.002}}), tmp_path, tmp_path)
+    assert re.search(r"(?<!-)\b0%\n", capsys.readouterr().out), "a loss too small for a percent is none"
     asked(str(loans.with_suffix(".parquet")), *common)
     assert Backtest.model_validate_json((tmp_path / "out" / "b.json").read_text()) == found
 

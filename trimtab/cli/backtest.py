@@ -145,13 +145,9 @@ def _keep(found: Backtest, json_path: Path, plot_path: Path) -> None:
 
 def _suite(home: Settings, spec: ModelSpec) -> Validate:
     """The model's suite as a plain function: no page, no record."""
-    import logging
-
     from tasks.validation.suite import columns_of, read_suite, run_suite
     from trimtab.records import Validation, content_id
 
-    # It tells of each of its temporary folders.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     items, digest = read_suite(spec, home)
 
     def validate(rows: pa.Table, incoming: bool) -> Validation | None:

@@ -94,8 +94,13 @@ def _ways(found: Backtest) -> Table:
         values = [way.metrics.get(metric) for way in ways]
         kept = found.kept.get(metric)
         shown = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(metric, *shown, *(["" if kept is None else f"{kept:.0%}"] if found.kept else []))
+        table.add_row(metric, *shown, *(["" if kept is None else _share(kept)] if found.kept else []))
     return table
+
+
+def _share(kept: float) -> str:
+    """In whole percent; a loss too small for one is 0 %, not -0 %."""
+    return f"{round(kept, 2) + 0.0:.0%}"
 
 
 def _why(found: Backtest, window: BacktestWindow) -> str:
