@@ -20,6 +20,7 @@ _DESCRIPTIONS: Mapping[str, str] = {
     "watch": "Judges the latest window of {model}'s live predictions, and asks for what follows from it.",
     "profile": "Counts {model}'s sealed predictions once, so that windows of long ago are judged without a scan.",
     "rollback": "Brings the previous release of {model}, or a named version, back into service.",
+    "close-breaker": "Closes {model}'s breaker: after retrainings in vain, decay may retrain it again.",
 }
 
 PARAMETERS: Mapping[str, str] = {
@@ -133,17 +134,19 @@ def _deployments(spec: ModelSpec) -> tuple[PlannedDeployment, ...]:
         _deployment(spec, "watch", cron=spec.schedule.watch, concurrency_limit=1),
         _deployment(spec, "rollback", concurrency_limit=1),
         _deployment(spec, "profile", concurrency_limit=1),
+        _deployment(spec, "close-breaker", concurrency_limit=1),
     )
 
 
 def _deployment(
     spec: ModelSpec, flow: str, cron: str | None = None, concurrency_limit: int | None = None
 ) -> PlannedDeployment:
+    function = flow.replace("-", "_")
     lines = [_DESCRIPTIONS[flow].format(model=spec.name), spec.description, spec.owner and f"Owner: {spec.owner}"]
     return PlannedDeployment(
         flow=flow,
         name=spec.name,
-        entrypoint=f"flows.{flow}.{flow}",
+        entrypoint=f"flows.{function}.{function}",
         description="\n\n".join(line for line in lines if line),
         tags=(MARK, spec.name),
         parameters={"model": spec.name},

@@ -99,13 +99,13 @@ def test_removing_a_models_folder_removes_what_is_its_own_and_nothing_else(
     applied = apply(settings)
 
     assert applied.removed == (
-        *("profile/mortgage", "retrain/mortgage", "rollback/mortgage"),
+        *("close-breaker/mortgage", "profile/mortgage", "retrain/mortgage", "rollback/mortgage"),
         *(f"trimtab: {action} mortgage when a ruling asks for it" for action in ("retrain", "rollback")),
         "watch/mortgage",
     )
     left = {deployment.id for deployment in client.read_deployments()}
     assert foreign in left
-    assert len(left) == 1 + 5
+    assert len(left) == 1 + 6
     assert client.read_automation(other_id) is not None
     client.delete_automation(other_id)
     client.delete_deployment(foreign)

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 
+from flows.close_breaker import close_breaker
 from flows.watch import watch
-from tasks.monitoring import announce, measure, open_window, payload, read_incoming, reconcile
+from tasks.monitoring import announce, measure, open_window, payload, profile_of, read_incoming, reconcile
 from tasks.monitoring.announce import GRACE
 from tests.flows.watched import RELEASED, World, environment, make_world
 from tests.loan_artifact import make_artifact
+from trimtab.decay.on_record import read_breaker
 from trimtab.errors import PrunedPredictionError, TrimtabError, UnknownModelError
 from trimtab.predictions.holds import place_hold
-from trimtab.records import Action, Pruned, Retraining, Ruling, Segment, Validation, content_id
+from trimtab.records import Action, Cause, Decision, Pruned, Retraining, Ruling, Segment, Validation, content_id
 
 DAY = timedelta(days=1)
 TURNED = datetime(2024, 3, 1, tzinfo=UTC)
@@ -144,7 +146,7 @@ def test_a_release_that_does_worse_than_its_predecessor_is_ruled_rollback(world:
     assert until(lambda: events(ruling))[0]["event"] == "trimtab.ruling.rollback"
     later = open_window.fn("loan", RELEASED + 40 * DAY)
     assert later is not None
-    measured = measure.fn(later, read_incoming.fn(later), None)
+    measured = measure.fn(later, read_incoming.fn(later), profile_of(later), None)
     assert measured.performance.against_predecessor is None, "its probation is over"
     world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=2), RELEASED + 5 * DAY, trigger="rollback")
     window = open_window.fn("loan", RELEASED + 6 * DAY)
@@ -306,3 +308,27 @@ def until(look: Callable[[], Any], deadline_s: float = 60) -> Any:
         assert time.monotonic() < end, "nothing came"
         time.sleep(0.1)
     return found
+
+
+def test_a_person_closes_the_breaker_in_a_run_and_that_is_on_record(world: World) -> None:
+    """Who and why, under the run's id; without either, nothing is closed."""
+    decision = world.ledger.latest(Decision, "loan")
+    assert decision is not None
+    for number in range(3):
+        at = RELEASED + number * DAY
+        cause = Cause(id=f"cause-vain-{number}", model="loan", trigger="manual", reason="try again", as_of=at)
+        ended = Retraining(
+            **{"id": f"retraining-vain-{number}", "model": "loan", "cause_id": cause.id, "trigger": "manual"},
+            **{"decision_id": decision.id, "release_id": None, "as_of": at},
+        )
+        world.ledger.append(cause)
+        world.ledger.append(ended)
+    with pytest.raises(TrimtabError, match="needs who closes it"):
+        close_breaker("loan", "the feed was repaired", " ")
+    assert read_breaker(world.model.spec, world.ledger).is_open
+    closing = close_breaker("loan", "the feed was repaired", "Ada", as_of=RELEASED + 3 * DAY)
+    assert not read_breaker(world.model.spec, world.ledger).is_open
+    kept = world.ledger.get(closing.id)
+    assert kept.record == closing
+    assert (closing.retraining_id, closing.closed_by) == (ended.id, "Ada")
+    assert kept.flow_run_id

@@ -32,11 +32,11 @@ def names(planned: Plan) -> list[str]:
     return [deployment.full_name for deployment in planned.deployments]
 
 
-def test_a_model_gets_its_three_deployments_and_all_share_one_dossier() -> None:
-    """Each model is retrained, watched and rolled back by deployments of its own name."""
+def test_a_model_gets_its_deployments_and_all_share_one_dossier() -> None:
+    """Each model has deployments of its own name, of every flow that acts on one model."""
     assert names(plan([spec("b"), spec("a")])) == [
-        *("retrain/a", "watch/a", "rollback/a", "profile/a"),
-        *("retrain/b", "watch/b", "rollback/b", "profile/b"),
+        *("retrain/a", "watch/a", "rollback/a", "profile/a", "close-breaker/a"),
+        *("retrain/b", "watch/b", "rollback/b", "profile/b", "close-breaker/b"),
         "dossier/dossier",
     ]
 
@@ -47,7 +47,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_specs_and_names_nothing_tw
     specs = [spec(name) for name in sorted(models)]
     planned = plan(specs)
     assert planned == plan(reversed(specs))
-    assert len(set(names(planned))) == len(planned.deployments) == 4 * len(models) + 1
+    assert len(set(names(planned))) == len(planned.deployments) == 5 * len(models) + 1
     assert len({automation.name for automation in planned.automations}) == len(planned.automations) == 2 * len(models)
 
 

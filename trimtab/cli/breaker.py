@@ -43,14 +43,13 @@ def close(
     as_of: AsOf = None,
 ) -> None:
     """Close a model's breaker: the next loss of performance may retrain again. It goes on record in the ledger."""
-    from trimtab.decay.on_record import close_breaker
+    from trimtab.decay.on_record import plan_closing
     from trimtab.ledger import Ledger
     from trimtab.models import load_model
 
     settings = read_settings()
-    spec = load_model(settings.models_dir, model).spec
+    spec, ledger = load_model(settings.models_dir, model).spec, Ledger(settings.ledger)
     now = datetime.now(UTC)
-    closing = close_breaker(
-        spec, Ledger(settings.ledger), reason, by or getpass.getuser(), now, parse_moment(as_of) or now
-    )
+    closing = plan_closing(spec, ledger, reason, by or getpass.getuser(), now, parse_moment(as_of) or now)
+    ledger.append(closing)
     say(f"the breaker of {model} was closed by {closing.closed_by}: {closing.reason} ({closing.id})")

@@ -69,10 +69,10 @@ def read_breaker(spec: ModelSpec, ledger: Ledger) -> Breaker:
     return breaker(spec.policy.breaker, read_history(ledger, spec.name))
 
 
-def close_breaker(
+def plan_closing(
     spec: ModelSpec, ledger: Ledger, reason: str, closed_by: str, closed_at: datetime, as_of: datetime
 ) -> BreakerClosed:
-    """State that a person closes a model's breaker.
+    """What states that a person closes a model's breaker; it is closed once that is on record.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def close_breaker(
     TrimtabError
         If the breaker is not open, or nothing is said of why or who.
     LedgerError
-        If it cannot be recorded; the breaker is open then.
+        If the ledger does not answer.
     """
     for what, text in (("a reason", reason), ("who closes it", closed_by)):
         if not text.strip():
@@ -101,7 +101,7 @@ def close_breaker(
             f"{spec.policy.breaker} open it"
         )
     last = stands.in_vain[-1]
-    closing = BreakerClosed(
+    return BreakerClosed(
         id=content_id("breaker-closed", spec.name, last.id),
         model=spec.name,
         retraining_id=last.id,
@@ -110,5 +110,3 @@ def close_breaker(
         closed_at=closed_at,
         as_of=as_of,
     )
-    ledger.append(closing)
-    return closing

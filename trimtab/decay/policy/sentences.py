@@ -135,7 +135,7 @@ def _missing(found: Sequence[Signal]) -> str:
 def _breaker(found: Sequence[Signal]) -> str:
     return (
         f"the breaker is open: the last {found[0].value:.0f} retrainings all kept the champion or were rolled back, "
-        "and none starts until a person closes it (trimtab breaker close)"
+        "and none starts until a person closes it (trimtab breaker close, or the flow close-breaker)"
     )
 
 
