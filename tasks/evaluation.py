@@ -43,13 +43,14 @@ def evaluate(model: str, candidates: Sequence[Candidate], champion: Candidate | 
     EvaluationError
         If an artifact is missing or altered, or does not score these rows.
     """
+    from trimtab.decay.answers import target_of
     from trimtab.training.judging import judge
     from trimtab.training.snapshots import read_snapshot
 
     settings = Settings.from_env()
     spec = load_model(settings.models_dir, model).spec
     table = read_snapshot(snapshot)
-    target = table.column(spec.target.name).to_numpy()
+    target = target_of(spec, table)
     subjects = {one.id: one for one in (*candidates, *((champion,) if champion else ()))}
     scores = {subject: score(spec, one, table, settings) for subject, one in sorted(subjects.items())}
     champion_id = champion.id if champion else None
@@ -67,21 +68,23 @@ def evaluation_id(snapshot: Snapshot, champion: Candidate | None, candidates: Se
 
 
 def score(spec: ModelSpec, candidate: Candidate, table: pa.Table, settings: Settings) -> np.ndarray:
-    """What a candidate's artifact says of these rows, of shape (rows,).
+    """What a candidate's artifact says of these rows, of shape (rows,); of several classes (rows, classes).
 
     Raises
     ------
     EvaluationError
         If the artifact is missing or altered, or does not score these rows.
     """
+    from trimtab.decay.answers import of_classes
     from trimtab.scoring.model import Artifact, ArtifactError
     from trimtab.training.snapshots import feature_columns
 
     try:
         artifact = Artifact.load(settings.artifacts_dir / candidate.artifact_digest, candidate.artifact_digest)
-        return artifact.predict(artifact.encode(feature_columns(spec, table)))
+        scores = artifact.predict(artifact.encode(feature_columns(spec, table)))
     except ArtifactError as error:
         raise EvaluationError(f"{candidate.id} of {spec.name} cannot be evaluated: {error}") from error
+    return of_classes(spec.target.classes, artifact.manifest.classes, scores)
 
 
 @task(task_run_name="show decision on {decision.model}", tags=["evaluation"], cache_policy=NO_CACHE)

@@ -144,11 +144,6 @@ def load_folder(folder: Path) -> Model:
         raise SpecError(_explain(folder / "spec.py", error)) from error
     if not isinstance(spec, ModelSpec):
         raise SpecError(f"{folder / 'spec.py'}: SPEC is {type(spec).__name__}; it must be a trimtab.spec.ModelSpec")
-    if spec.target.kind == "multiclass":
-        raise SpecError(
-            f"{folder / 'spec.py'}: target.kind is 'multiclass'; such a model cannot be trained and served yet: "
-            "it must be 'binary' or 'regression'"
-        )
     model = Model(spec, folder)
     for reference in (spec.source, *(trainer.function for trainer in spec.trainers)):
         model.function(reference)

@@ -12,11 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from tasks.monitoring.anomalies import show_anomalies
 from tasks.monitoring.reference import candidate_of, ensure_reference, score_rows
 from tasks.monitoring.window import Window
+from trimtab.decay.answers import scores_of
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.measuring import WindowRows, numbers, spans_before
 from trimtab.decay.measuring import measure as measure_rows
 from trimtab.decay.performance import against_predecessor
-from trimtab.decay.profile import SCORE, Bins, Profile
+from trimtab.decay.profile import Bins, Profile
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.predictions import PredictionLog, read_window
 from trimtab.predictions.profiles import window_profile
@@ -33,7 +34,7 @@ def measure(window: Window, incoming: pa.Table, profile: Profile, validation: Va
     mature outcomes, bias, anomalies."""
     spec, reference = window.spec, reference_of(window)
     log = Settings.from_env().predictions_dir / spec.name
-    columns = ["event_time", *spec.feature_names, SCORE]
+    columns = ["event_time", *spec.feature_names, *spec.answer_names]
     mature = read_window(log, window.mature_start, window.mature_end, window.as_of, columns, window.release.id)
     rows = WindowRows(
         start=window.start,
@@ -76,8 +77,8 @@ def profile_of(window: Window) -> Profile:
 
 
 def live_bins(window: Window, reference: Profile) -> tuple[Bins, ...]:
-    """What of live rows is counted: the features of all, and the score of those that the release answered."""
-    return reference.bins(*window.spec.feature_names, SCORE)
+    """What of live rows is counted: the features of all, and the answers of the release."""
+    return reference.bins(*window.spec.feature_names, *window.spec.answer_names)
 
 
 def _against_predecessor(window: Window, log: Path) -> Metric | None:
@@ -90,7 +91,7 @@ def _against_predecessor(window: Window, log: Path) -> Metric | None:
         return None
     return against_predecessor(
         spec,
-        numbers(rows, SCORE),
+        scores_of(spec, rows),
         score_rows(Settings.from_env(), predecessor.artifact_digest, spec, rows),
         numbers(rows, OUTCOME),
         1 - spec.policy.significance,
@@ -101,7 +102,7 @@ def _of_probation(window: Window, log: Path) -> pa.Table:
     """The newest rows with an outcome that the release answered in its probation; memory is bounded by a window's."""
     start, spec = window.release.since, window.spec
     end = max(start, min(window.mature_end, start + spec.policy.probation))
-    columns = [*spec.feature_names, SCORE]
+    columns = [*spec.feature_names, *spec.answer_names]
     parts = [read_window(log, end, end, window.as_of, columns, window.release.id)]
     while end > start and sum(part.num_rows for part in parts) < PREDECESSOR_ROWS:
         begin = max(start, end - spec.window)

@@ -81,18 +81,20 @@ def training_rows(window: Window) -> pa.Table:
 
 
 def score_rows(settings: Settings, artifact_digest: str, spec: ModelSpec, rows: pa.Table) -> np.ndarray:
-    """What the artifact of that digest says of these rows; float64 of shape (rows,). Raises as `scorer` does."""
+    """What the artifact of that digest says of these rows, as `scorer` gives it."""
     return scorer(settings, artifact_digest, spec)(rows)
 
 
 def scorer(settings: Settings, artifact_digest: str, spec: ModelSpec) -> Callable[[pa.Table], np.ndarray]:
-    """The artifact of that digest, loaded once: from rows to scores, float64 of shape (rows,).
+    """The artifact of that digest, loaded once: from rows to scores, float64 of shape (rows,); of several
+    classes (rows, classes).
 
     Raises
     ------
     EvaluationError
         If the artifact is missing or altered; when called, if it cannot score the rows.
     """
+    from trimtab.decay.answers import of_classes
     from trimtab.errors import EvaluationError
     from trimtab.scoring.model import Artifact, ArtifactError
     from trimtab.training.snapshots import feature_columns
@@ -107,9 +109,10 @@ def scorer(settings: Settings, artifact_digest: str, spec: ModelSpec) -> Callabl
 
     def predict(rows: pa.Table) -> np.ndarray:
         try:
-            return artifact.predict(artifact.encode(feature_columns(spec, rows)))
+            scores = artifact.predict(artifact.encode(feature_columns(spec, rows)))
         except ArtifactError as error:
             raise failed(error) from error
+        return of_classes(spec.target.classes, artifact.manifest.classes, scores)
 
     return predict
 

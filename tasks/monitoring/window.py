@@ -13,7 +13,6 @@ from pydantic import AwareDatetime
 
 from trimtab.decay.on_record import read_history as history_on_record
 from trimtab.decay.policy import History, ruling_id
-from trimtab.decay.profile import SCORE
 from trimtab.errors import LedgerError, TrimtabError
 from trimtab.ledger import Ledger
 from trimtab.models import load_model
@@ -119,9 +118,9 @@ def open_window(model: str, as_of: datetime) -> Window | None:
 
 @task(task_run_name="read incoming rows of {window.spec.name}", cache_policy=NO_CACHE)
 def read_incoming(window: Window) -> pa.Table:
-    """The rows of the window: prediction_id, event_time, release_id, the features and the score, of whichever release
+    """The rows of the window: prediction_id, event_time, release_id, the features and the answer, of whichever release
     answered."""
-    columns = ["prediction_id", "event_time", "release_id", *window.spec.feature_names, SCORE]
+    columns = ["prediction_id", "event_time", "release_id", *window.spec.feature_names, *window.spec.answer_names]
     return _log(window.spec.name).read(window.start, window.end, columns)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import numpy as np
 
 from trimtab.errors import RolloutError
 from trimtab.records import Release
@@ -42,7 +43,7 @@ def golden_difference(artifact: Path, release: Release, url: str) -> int:
     tolerance = TOLERANCES[manifest.format]
     for row, (score, expected) in enumerate(zip(scores, golden.scores, strict=True)):
         # A NaN is not within any tolerance.
-        if not abs(score - expected) <= tolerance:
+        if not np.all(np.abs(np.subtract(score, expected)) <= tolerance):
             raise RolloutError(
                 f"{release.id} scores golden row {row} as {score!r}; training said {expected!r} "
                 f"(allowed difference {tolerance:g}). What serves is not what was trained"

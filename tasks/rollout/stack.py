@@ -97,6 +97,7 @@ class Stack:
             decision_threshold=spec.serving.decision_threshold,
             log_policy=spec.serving.log_policy,
             limits=RouteLimits(**spec.serving.limits.model_dump()),
+            classes=manifest.classes,
         )
 
     def version(self, version_id: str) -> tuple[Version, Candidate]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from trimtab.answers import score_names
 from trimtab.records import Snapshot
 from trimtab.spec import ModelSpec, Trainer
 
@@ -23,13 +24,14 @@ def log_training(spec: ModelSpec, trainer: Trainer, snapshot: Snapshot, table: p
     """Log parameters, data, metrics and the model to the active run; returns the MLflow model's URI."""
     import mlflow
 
+    from trimtab.decay.answers import target_of
     from trimtab.metrics import compare
     from trimtab.scoring import model as reader
     from trimtab.training.snapshots import feature_columns
 
     artifact = reader.Artifact.load(built.folder, built.digest)
     scores = artifact.predict(artifact.encode(feature_columns(spec, table)))
-    target = table.column(spec.target.name).to_numpy()
+    target = target_of(spec, table)
     fitted = compare(
         spec.target.kind, target, {"": scores}, threshold=spec.serving.decision_threshold, resamples=0
     ).scores[""]
@@ -64,7 +66,7 @@ def _dataset(spec: ModelSpec, snapshot: Snapshot, frame: Any) -> Any:
         # MLflow finds two names for its one source of local files, and says so.
         warnings.filterwarnings("ignore", "The specified dataset source can be interpreted", UserWarning)
         return mlflow.data.from_pandas(
-            typed.astype({spec.target.name: "float64"}),
+            typed if spec.target.classes else typed.astype({spec.target.name: "float64"}),
             source=snapshot.uri,
             targets=spec.target.name,
             name=f"{spec.name} {snapshot.purpose}",
@@ -82,7 +84,8 @@ def _signature(spec: ModelSpec) -> Any:
         ColSpec(AnyType() if feature.nullable and feature.type in ("integer", "boolean") else types[feature.type], name)
         for name, feature in zip(spec.feature_names, spec.features, strict=True)
     ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec("double", "score")]))
+    outputs = [ColSpec("double", name) for name in score_names(spec.target.classes)]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
 def _example(spec: ModelSpec, frame: Any) -> Any:

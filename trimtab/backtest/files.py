@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.answers import SCORE, class_name, score_names
 from trimtab.backtest.rows import PastRows
-from trimtab.decay.profile import SCORE
 from trimtab.errors import SourceError, SpecError
 from trimtab.spec import Feature, ModelSpec
 
@@ -98,6 +98,11 @@ def feature_type(kind: pa.DataType) -> FeatureType | None:
     return None
 
 
+def class_names(column: pa.ChunkedArray) -> tuple[str, ...]:
+    """The classes that a target's column holds, sorted."""
+    return tuple(sorted({class_name(value) for value in pc.unique(column.drop_null()).to_pylist()}))
+
+
 def is_feature(column: pa.ChunkedArray) -> bool:
     """Whether a column can be a feature, and is no whole number or text that differs in every row: that names the row,
     and says nothing of another."""
@@ -119,7 +124,8 @@ def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> Pas
     table
         The rows, in any order.
     score
-        The column that holds what a deployed model said; None: there is none.
+        The column that holds what a deployed model said, of several classes the columns ``<score>.<class>``; None:
+        there is none.
 
     Raises
     ------
@@ -140,8 +146,9 @@ def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> Pas
     # Checked together, so that a target that is not known is no reason to refuse its row.
     target = pc.if_else(pa.array(known), rows[spec.target.name], pa.scalar(None, rows[spec.target.name].type))
     rows = rows.set_column(rows.column_names.index(spec.target.name), spec.target.name, target)
-    if score is not None:
-        rows = rows.append_column(SCORE, pa.array(_scores(spec, score, frame[score])))
+    for name in score_names(spec.target.classes) if score else ():
+        column = f"{score}{name.removeprefix(SCORE)}"
+        rows = rows.append_column(name, pa.array(_scores(spec, column, frame[column])))
     return PastRows(spec, rows)
 
 
@@ -177,9 +184,11 @@ def _is_time(values: pd.Series[Any]) -> bool:
 
 
 def _target(spec: ModelSpec, values: pd.Series[Any], known: np.ndarray) -> pd.Series[Any]:
-    """As numbers, 0 where it is not known."""
+    """As numbers, 0 where it is not known; of several classes as their names, the first where it is not known."""
     import pandas as pd
 
+    if spec.target.classes:
+        return values.where(known, spec.target.classes[0]).map(class_name)
     plain = values.where(known, 0).map(lambda value: float(value) if isinstance(value, bool | np.bool_) else value)
     numbers = pd.to_numeric(plain, errors="coerce")
     if (wrong := numbers.isna().to_numpy()).any():
@@ -197,10 +206,11 @@ def _scores(spec: ModelSpec, name: str, values: pd.Series[Any]) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise SourceError(f"column {name!r} has type {values.dtype}; scores are numbers: {error}") from error
     wrong = ~np.isfinite(scores)
-    if spec.target.kind == "binary":
+    is_probability = spec.target.kind != "regression"
+    if is_probability:
         wrong |= (scores < 0) | (scores > 1)
     if wrong.any():
-        wanted = "a probability between 0 and 1" if spec.target.kind == "binary" else "a finite number"
+        wanted = "a probability between 0 and 1" if is_probability else "a finite number"
         raise SourceError(
             f"column {name!r} holds {scores[wrong][0]} ({int(wrong.sum())} such rows); a score is {wanted}"
         )

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.answers import score_names
 from trimtab.backtest.files import past_rows, read_file
 from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.run import Asked, Every
 from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings
 from trimtab.backtest.workshop import Deployment
+from trimtab.decay.answers import scores_of
 from trimtab.decay.measuring import spans_before
-from trimtab.decay.profile import SCORE
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.errors import LedgerError, SourceError
 from trimtab.ledger import Ledger
@@ -104,13 +106,14 @@ def of_log(settings: Settings, spec: ModelSpec, start: datetime, end: datetime, 
     """
     _require_order(start, end)
     begin = min(start - spec.window - spec.label_maturity, _counted_from(spec, start))
-    columns = ["event_time", RELEASE_ID, *spec.feature_names, SCORE]
+    columns = ["event_time", RELEASE_ID, *spec.feature_names, *score_names(spec.target.classes)]
     logged = read_window(settings.predictions_dir / spec.name, begin, end, now, columns)
     if not logged.num_rows:
         raise SourceError(f"no prediction of {spec.name} is logged in [{begin}, {end}); --from and --to must hold some")
-    outcome = pc.cast(logged[OUTCOME], pa.int64() if spec.target.kind == "binary" else pa.float64())
+    outcome = _target(spec, logged[OUTCOME])
     named = {spec.event_time: logged["event_time"]} | {name: logged[name] for name in spec.feature_names}
-    table = pa.table({**named, spec.target.name: outcome, SCORE: logged[SCORE], RELEASE_ID: logged[RELEASE_ID]})
+    said = {name: logged[name] for name in (*score_names(spec.target.classes), RELEASE_ID)}
+    table = pa.table({**named, spec.target.name: outcome, **said})
     rows = PastRows(spec, table.sort_by(spec.event_time))
     deployments = tuple(_deployed(settings, spec, start, end))
     note = "logged predictions: what served is not retrained, and rulings alone are replayed"
@@ -131,15 +134,18 @@ def _deployed(settings: Settings, spec: ModelSpec, start: datetime, end: datetim
             )
         evaluation = _evaluation(ledger, release)
         metric = evaluation.scores.get(release.candidate_id, {}).get(spec.policy_metric)
-        found.append(Deployment(release, _logged_scores, reference, metric))
+        found.append(Deployment(release, partial(scores_of, spec), reference, metric))
     if not found or found[0].release.since > start:
         first = found[0].release.since if found else "never"
         raise SourceError(f"no release of {spec.name} served at {start}; the first was there {first}")
     return found
 
 
-def _logged_scores(rows: pa.Table) -> Any:
-    return rows[SCORE].to_numpy()
+def _target(spec: ModelSpec, outcome: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Logged outcomes as a snapshot has its target."""
+    if spec.target.classes:
+        return pa.chunked_array([pa.array(spec.target.classes)]).take(pc.cast(outcome, pa.int64()))
+    return pc.cast(outcome, pa.int64() if spec.target.kind == "binary" else pa.float64())
 
 
 def _evaluation(ledger: Ledger, release: Release) -> Evaluation:

@@ -89,7 +89,7 @@ def summarise(
     rows, windows, replay
         The history, its windows, and the policy's replay of them.
     others
-        Scores of shape (rows of the history,) and number of retrainings of the other ways, by name.
+        Scores of all rows of the history and number of retrainings of the other ways, by name.
     notes
         What a reader should know besides.
     """
@@ -154,7 +154,8 @@ def _outcome(step: Step) -> str:
 
 def _metrics(spec: ModelSpec, outcomes: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
     """Every metric of the kind on the rows that have an outcome and a score; empty where nothing can be said."""
-    known = ~np.isnan(outcomes) & ~np.isnan(scores)
+    said = ~np.isnan(scores) if scores.ndim == 1 else ~np.isnan(scores).any(axis=1)
+    known = ~np.isnan(outcomes) & said
     if not measurable(spec, outcomes[known]):
         return {}
     threshold = spec.serving.decision_threshold

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.decay.profile import SCORE
+from trimtab.decay.answers import answer_arrays, outcome_places
 from trimtab.decay.reference import OUTCOME
 from trimtab.spec import ModelSpec
 
@@ -21,8 +21,8 @@ EVENT_TIME, RELEASE_ID = "event_time", "release_id"
 class PastRows:
     """Rows as a snapshot has them, sorted by event time; the target may be null where it never became known.
 
-    With a column ``score``, what a deployed model said of them, and with ``release_id`` which release that was. An
-    outcome counts as known a label maturity after its event time, as `watch` has it.
+    With a column ``score`` (of several classes one each), what a deployed model said of them, and with ``release_id``
+    which release that was. An outcome counts as known a label maturity after its event time, as `watch` has it.
     """
 
     spec: ModelSpec
@@ -35,8 +35,8 @@ class PastRows:
 
     @cached_property
     def outcomes(self) -> np.ndarray:
-        """What happened, float64 of shape (rows,); NaN where it is not known."""
-        return np.asarray(pc.cast(self.table[self.spec.target.name], pa.float64()).to_numpy(), dtype=np.float64)
+        """What happened, float64 of shape (rows,), of several classes its place; NaN where it is not known."""
+        return np.asarray(outcome_places(self.spec, self.table[self.spec.target.name]).to_numpy(), dtype=np.float64)
 
     @property
     def beginning(self) -> datetime:
@@ -61,21 +61,21 @@ class PastRows:
         return rows.filter(pc.is_valid(rows[self.spec.target.name]))
 
     def logged(self, where: slice, scores: np.ndarray) -> pa.Table:
-        """Rows as the prediction log has them: ``event_time``, the features, ``score``, ``outcome``, and ``release_id``
-        if the history has it.
+        """Rows as the prediction log has them: ``event_time``, the features, the answer, ``outcome``, and
+        ``release_id`` if the history has it.
 
         Parameters
         ----------
         where
             Of the rows (`place`).
         scores
-            What was said of all rows, of shape (rows of the history,).
+            What was said of all rows, of shape (rows of the history,) or (rows of the history, classes).
         """
         rows = self._slice(where)
         named = [*self.spec.feature_names, *([RELEASE_ID] if RELEASE_ID in rows.column_names else [])]
         columns = {EVENT_TIME: rows[self.spec.event_time]} | {name: rows[name] for name in named}
         outcomes = pa.array(self.outcomes[where], from_pandas=True)
-        return pa.table({**columns, SCORE: pa.array(scores[where]), OUTCOME: outcomes})
+        return pa.table({**columns, **answer_arrays(self.spec.target.classes, scores[where]), OUTCOME: outcomes})
 
     def _slice(self, where: slice) -> pa.Table:
         return self.table.slice(where.start, where.stop - where.start)

@@ -15,6 +15,7 @@ from trimtab.backtest.results import ALWAYS, NEVER, Backtest, summarise
 from trimtab.backtest.rows import PastRows
 from trimtab.backtest.simulate import Progress, edges, replay, retrain_always
 from trimtab.backtest.workshop import Deployment, Validate, Workshop, first_cause
+from trimtab.decay.answers import unsaid
 from trimtab.decay.policy import History
 from trimtab.errors import SourceError, TrainingError
 
@@ -123,7 +124,7 @@ def _first(workshop: Workshop, start: datetime) -> Deployment:
 
 
 def _never(rows: PastRows, windows: Sequence[tuple[datetime, datetime]], first: Deployment) -> np.ndarray:
-    scores = np.full(rows.table.num_rows, np.nan)
+    scores = unsaid(rows.spec, rows.table.num_rows)
     where = rows.place(windows[0][0], windows[-1][1])
     scores[where] = first.score(rows.table.slice(where.start, where.stop - where.start))
     return scores

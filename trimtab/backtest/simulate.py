@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.answers import score_names
 from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.workshop import Deployment, Retrained, Validate, Workshop
+from trimtab.decay.answers import scores_of, unsaid
 from trimtab.decay.measuring import WindowRows, measure, numbers, spans_before
 from trimtab.decay.performance import against_predecessor
 from trimtab.decay.policy import History, retrain_cause_id, rule
-from trimtab.decay.profile import SCORE, Profile, profile
+from trimtab.decay.profile import Profile, profile
 from trimtab.decay.reference import OUTCOME
 from trimtab.errors import SourceError, TrainingError
 from trimtab.records import Action, Cause, Metric, Retraining, Ruling, content_id
@@ -79,9 +81,9 @@ def replay(
     progress
         Told before each window.
     """
-    scores = np.full(rows.table.num_rows, np.nan)
-    if SCORE in rows.table.column_names:
-        scores = np.asarray(pc.cast(rows.table[SCORE], pa.float64()).to_numpy(), dtype=np.float64).copy()
+    scores = unsaid(rows.spec, rows.table.num_rows)
+    if set(score_names(rows.spec.target.classes)) <= set(rows.table.column_names):
+        scores = scores_of(rows.spec, rows.table).copy()
     there, past, steps = list(deployments), History(), []
     for number, (start, end) in enumerate(windows):
         current = [one for one in there if one.release.since < end][-1]
@@ -119,7 +121,7 @@ def retrain_always(
     Each time by the first trainer on the default window, as a cron job would have it; a training that fails leaves
     what served.
     """
-    scores, score, retrainings = np.full(rows.table.num_rows, np.nan), first.score, 0
+    scores, score, retrainings = unsaid(rows.spec, rows.table.num_rows), first.score, 0
     failed: list[str] = []
     begin, end = windows[0][0], windows[-1][1]
     marks = [begin, *(moment for moment in moments if begin < moment < end), end]
@@ -167,7 +169,7 @@ def _judged(
         spec,
         current.reference,
         window,
-        validation=validate(incoming.drop_columns([OUTCOME, SCORE]), True) if incoming.num_rows else None,
+        validation=validate(incoming.drop_columns([OUTCOME, *spec.answer_names]), True) if incoming.num_rows else None,
         at_evaluation=current.at_evaluation,
         against_predecessor=_against_predecessor(rows, scores, current, mature_end),
     )
@@ -185,7 +187,7 @@ def _profile(spec: ModelSpec, current: Deployment, incoming: pa.Table) -> Profil
     """The features of all rows, and the scores of those that the release answered."""
     reference = current.reference.profile
     features = profile(incoming, reference.bins(*spec.feature_names))
-    score = profile(_answered(incoming, current), reference.bins(SCORE))
+    score = profile(_answered(incoming, current), reference.bins(*spec.answer_names))
     return Profile(columns=features.columns + score.columns)
 
 
@@ -206,7 +208,7 @@ def _against_predecessor(
         return None
     return against_predecessor(
         spec,
-        numbers(known, SCORE),
+        scores_of(spec, known),
         predecessor.score(known),
         numbers(known, OUTCOME),
         1 - spec.policy.significance,

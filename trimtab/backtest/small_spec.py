@@ -14,8 +14,9 @@ from typing import Any, get_args
 import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
+from trimtab.answers import SCORE, score_names
 from trimtab.backtest import trainers
-from trimtab.backtest.files import infer_features, is_feature, require_columns
+from trimtab.backtest.files import class_names, infer_features, is_feature, require_columns
 from trimtab.errors import SpecError
 from trimtab.records import Value
 from trimtab.spec import ModelSpec
@@ -24,6 +25,7 @@ _SPAN = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhdw])$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 FUNCTIONS = {
     "binary": ("trainers:boosting_classifier", trainers.boosting_classifier),
+    "multiclass": ("trainers:boosting_classifier", trainers.boosting_classifier),
     "regression": ("trainers:boosting_regressor", trainers.boosting_regressor),
 }
 """The trainer of each kind of target, by the name that a spec gives it."""
@@ -32,16 +34,18 @@ FUNCTIONS = {
 class SmallSpec(Value):
     """What must be known of a file to backtest it; a column is named by its heading.
 
-    ``features`` are all other columns if left out, but for those that name the row. ``score`` is what a deployed model
-    said. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``. ``parameters`` go to the trainer,
-    scikit-learn's HistGradientBoosting. ``policy``, ``training``, ``gates`` and ``serving`` hold fields of the parts of
-    `trimtab.spec.ModelSpec` of that name.
+    ``features`` are all other columns if left out, but for those that name the row. ``classes`` of a multiclass
+    target are those that the file holds if left out, sorted. ``score`` is what a deployed model said; of several
+    classes the columns ``<score>.<class>``. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``.
+    ``parameters`` go to the trainer, scikit-learn's HistGradientBoosting. ``policy``, ``training``, ``gates`` and
+    ``serving`` hold fields of the parts of `trimtab.spec.ModelSpec` of that name.
     """
 
     name: str = ""
     time: str = ""
     target: str = ""
     kind: str = "binary"
+    classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     score: str = ""
@@ -91,7 +95,13 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
     SpecError
         If the table lacks a column, or a field is wrong.
     """
-    purposes = {small.time: "time", small.target: "target"} | ({small.score: "score"} if small.score else {})
+    purposes = {small.time: "time", small.target: "target"}
+    require_columns(table, purposes)
+    classes = small.classes
+    if small.kind == "multiclass" and not classes:
+        classes = class_names(table[small.target])
+    said = [small.score + name.removeprefix(SCORE) for name in score_names(classes)] if small.score else []
+    purposes |= dict.fromkeys(said, "score")
     require_columns(table, purposes | dict.fromkeys(small.features, "feature"))
     names, notes = list(small.features), []
     if not names:
@@ -105,7 +115,7 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
         "name": re.sub(r"[^a-z0-9-]+", "-", (small.name or name).lower()).strip("-0123456789") or "file",
         "source": "file:rows",
         "event_time": small.time,
-        "target": {"name": small.target, "kind": small.kind},
+        "target": {"name": small.target, "kind": small.kind, "classes": classes},
         "features": infer_features(table, names),
         "protected": small.protected,
         "suite": "none",

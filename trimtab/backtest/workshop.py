@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from trimtab.backtest.rows import PastRows
+from trimtab.decay.answers import scores_of, target_of
 from trimtab.decay.performance import realised
 from trimtab.decay.policy import History
-from trimtab.decay.profile import SCORE
 from trimtab.decay.reference import Reference, write_reference
 from trimtab.errors import SourceError, TrainingError
 from trimtab.gates import decide
@@ -38,7 +38,7 @@ from trimtab.training.windows import (
 )
 
 Scorer = Callable[[pa.Table], np.ndarray]
-"""Rows with the features in, scores of shape (rows,) out."""
+"""Rows with the features in, scores of shape (rows,) out, of several classes (rows, classes)."""
 Validate = Callable[[pa.Table, bool], Validation | None]
 """What a suite says of rows; True for incoming rows, which have no target. None: there is no suite."""
 
@@ -174,12 +174,11 @@ class Workshop:
         spec, beginning = self.spec, self.rows.beginning
         before = self.rows.between(beginning, start)
         require_rows(spec, before, Interval(beginning, start), spec.policy.minimum_outcomes, ())
-        score = before[SCORE].to_numpy()
-        target = before[spec.target.name].to_numpy().astype(np.float64)
+        score, target = scores_of(spec, before), target_of(spec, before).astype(np.float64)
         release = self._release(first_cause(spec, start), content_id("candidate", "logged"), None)
         return Deployment(
             release=release,
-            score=lambda rows: np.asarray(rows[SCORE].to_numpy()),
+            score=lambda rows: scores_of(spec, rows),
             reference=write_reference(self._folder / release.id, spec, before, before, score),
             at_evaluation=realised(spec, score, target).get(spec.policy_metric),
         )

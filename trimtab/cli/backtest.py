@@ -48,7 +48,7 @@ def backtest(
     spec: Annotated[Path | None, typer.Option(help="A small spec in TOML.", rich_help_panel=_FILE)] = None,
     time: Annotated[str, typer.Option(help="Column of the event time.", rich_help_panel=_FILE)] = "",
     target: Annotated[str, typer.Option(help="Column of what happened.", rich_help_panel=_FILE)] = "",
-    kind: Annotated[str, typer.Option(help="binary or regression.", rich_help_panel=_FILE)] = "",
+    kind: Annotated[str, typer.Option(help="binary, multiclass or regression.", rich_help_panel=_FILE)] = "",
     features: Annotated[
         str, typer.Option(help="Columns, with commas; all others if left out.", rich_help_panel=_FILE)
     ] = "",
@@ -56,7 +56,11 @@ def backtest(
         str, typer.Option(help="Features that name groups of people, with commas.", rich_help_panel=_FILE)
     ] = "",
     score: Annotated[
-        str, typer.Option(help="Column of what a deployed model said: rulings alone.", rich_help_panel=_FILE)
+        str,
+        typer.Option(
+            help="Column of what a deployed model said (of several classes, NAME of NAME.<class>): rulings alone.",
+            rich_help_panel=_FILE,
+        ),
     ] = "",
     window: Annotated[str, typer.Option(help="Length of a window, such as 7d.", rich_help_panel=_FILE)] = "",
     maturity: Annotated[str, typer.Option(help="After how long a target is known.", rich_help_panel=_FILE)] = "",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimtab.answers import outcome_text
 from trimtab.cli.terminal import AsOf, Model, PredictionId, console, parse_moment, read_settings, say
 from trimtab.errors import TrimtabError
 
@@ -93,7 +94,7 @@ def show(prediction_id: PredictionId) -> None:
     for number, each in enumerate(history, 1):
         known, recorded = (f"{each[name]:%Y-%m-%d %H:%M:%S}" for name in ("observed_at", "recorded_at"))
         notes = ["a correction"] * each["correction"] + ["counts"] * (number == len(history))
-        say(f"{each['value']:g}  known {known}  recorded {recorded}  {', '.join(notes)}".rstrip())
+        say(f"{outcome_text(each['value'])}  known {known}  recorded {recorded}  {', '.join(notes)}".rstrip())
     if not history:
         say("no outcome is known")
 

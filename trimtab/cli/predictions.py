@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from trimtab.answers import LABEL, SCORE, outcome_text, score_names
 from trimtab.cli.terminal import parse_moment, read_settings, say
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _show(folder: Path, model: str, record: dict[str, Any]) -> None:
         say(f"{name:{width}}  {'missing' if value is None else _printable(value)}")
     for each in Outcomes(folder / model).history(record["prediction_id"]):
         note = " (a correction)" if each["correction"] else ""
-        say(f"{'outcome':{width}}  {each['value']:g}{note}, known at {each['observed_at']}")
+        say(f"{'outcome':{width}}  {outcome_text(each['value'])}{note}, known at {each['observed_at']}")
 
 
 def _as_table(found: _Found) -> None:
@@ -132,13 +133,20 @@ def _as_table(found: _Found) -> None:
 
 def _cells(record: dict[str, Any]) -> Iterator[str]:
     for name in _COLUMNS:
-        value = record[name]
         if name == "event_time":
-            yield f"{value:%Y-%m-%d %H:%M:%S}"
-        elif name == "score":
-            yield f"{value:.6g}"
+            yield f"{record[name]:%Y-%m-%d %H:%M:%S}"
+        elif name == SCORE:
+            yield _said(record)
         else:
-            yield "" if value is None else _printable(value)
+            yield "" if record[name] is None else _printable(record[name])
+
+
+def _said(record: dict[str, Any]) -> str:
+    """The score; of several classes the likeliest and its probability."""
+    if record.get(SCORE) is not None:
+        return f"{record[SCORE]:.6g}"
+    (name,) = score_names([record[LABEL]])
+    return _printable(f"{record[LABEL]} {record[name]:.6g}")
 
 
 def _printable(value: object) -> str:

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from trimtab.decay.answers import scores_of
 from trimtab.decay.fairness import Gap, Selection, gaps, selection
 from trimtab.decay.performance import one_score
-from trimtab.decay.reference import OUTCOME, scores_of
+from trimtab.decay.reference import OUTCOME
 from trimtab.decay.slices import Groups, group_rows
 from trimtab.spec import ModelSpec
 
 
 def selections_of(spec: ModelSpec, incoming: pa.Table) -> tuple[Selection, ...]:
-    """How often each protected group is given label 1; nothing but for a binary target."""
+    """How often each protected group is given label 1; nothing but for a binary target: of several
+    classes none is the one that is selected."""
     if spec.target.kind != "binary" or not incoming.num_rows:
         return ()
     selected = scores_of(spec, incoming) >= spec.serving.decision_threshold

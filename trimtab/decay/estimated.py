@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trimtab.decay.answers import scores_of
 from trimtab.decay.estimation import MINIMUM_REFERENCE_ROWS, ClassifierEstimator
 from trimtab.decay.loss_estimation import FORETOLD, MINIMUM_LOSSES, RegressionEstimator
 from trimtab.decay.performance import measurable
-from trimtab.decay.reference import OUTCOME, Reference, scores_of
+from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.records import Metric
 from trimtab.spec import ModelSpec
 

@@ -12,7 +12,7 @@ MAXIMUM_ROWS = 2_000
 _CLIP = 1e-6
 
 Predict = Callable[[pa.Table], np.ndarray]
-"""From rows with the features to scores of shape (rows,)."""
+"""From rows with the features to scores of shape (rows,), or of several classes (rows, classes)."""
 
 
 def permutation_importance(
@@ -25,13 +25,13 @@ def permutation_importance(
     predict
         What the model says of rows.
     kind
-        The target's: ``binary`` is judged by log-loss, ``regression`` by squared error; of any other nothing is said.
+        The target's: ``binary`` and ``multiclass`` are judged by log-loss, ``regression`` by squared error.
     features
         Their names.
     rows
         With these features, that the model was not trained on; `MAXIMUM_ROWS` of them are drawn.
     outcome
-        What happened, of shape (rows,); rows where it is NaN do not count.
+        What happened, of shape (rows,), of several classes its place; rows where it is NaN do not count.
     seed
         Of the draw and the deals.
 
@@ -42,7 +42,7 @@ def permutation_importance(
     """
     random = np.random.default_rng(seed)
     known = np.flatnonzero(~np.isnan(outcome))
-    if kind not in _LOSSES or not len(known):
+    if not len(known):
         return {}
     drawn = np.sort(random.choice(known, min(len(known), MAXIMUM_ROWS), replace=False))
     rows, outcome, loss = rows.take(drawn), outcome[drawn], _LOSSES[kind]
@@ -57,6 +57,8 @@ def permutation_importance(
 
 def _log_loss(outcome: np.ndarray, score: np.ndarray) -> float:
     score = np.clip(score, _CLIP, 1 - _CLIP)
+    if score.ndim == 2:
+        return float(-np.mean(np.log(score[np.arange(len(score)), outcome.astype(np.int64)])))
     return float(-np.mean(outcome * np.log(score) + (1 - outcome) * np.log(1 - score)))
 
 
@@ -64,4 +66,8 @@ def _squared_error(outcome: np.ndarray, score: np.ndarray) -> float:
     return float(np.mean((outcome - score) ** 2))
 
 
-_LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"binary": _log_loss, "regression": _squared_error}
+_LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "binary": _log_loss,
+    "multiclass": _log_loss,
+    "regression": _squared_error,
+}

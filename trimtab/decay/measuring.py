@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.decay.anomalies import find_anomalies
+from trimtab.decay.answers import scores_of
 from trimtab.decay.bias import gaps_of, selections_of
 from trimtab.decay.calibration import calibration_error
 from trimtab.decay.distance import compare
@@ -21,7 +22,7 @@ from trimtab.decay.multivariate import separation
 from trimtab.decay.null_windows import calibrated, null_laws
 from trimtab.decay.performance import Performance, calibration, one_score, realised
 from trimtab.decay.profile import Profile
-from trimtab.decay.reference import OUTCOME, Reference, scores_of
+from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.decay.sequential import shifts
 from trimtab.decay.slice_performance import slice_performance
 from trimtab.records import Metric, Validation
@@ -35,11 +36,13 @@ SPANS_BEFORE = 3
 class WindowRows:
     """The rows of one window of one release.
 
-    ``incoming`` are those of [start, end), of whichever release answered: ``event_time``, the features, ``score``, and
-    ``prediction_id`` where rows are to be named.
+    ``incoming`` are those of [start, end), of whichever release answered: ``event_time``, the features, the answer
+    (``score``; of several classes as trimtab/answers.py names its columns), and ``prediction_id`` where rows are to be
+    named.
     ``profile`` counts their features, and the scores of the release alone, on the reference's bins. ``mature`` are the
-    rows that the release answered a label maturity before: ``event_time``, the features, ``score`` and ``outcome``,
-    which is null where none is known. ``rows_before`` are the numbers of rows of the spans of the same length just
+    rows that the release answered a label maturity before: ``event_time``, the features, the answer and ``outcome``,
+    which is null where none is known (of several classes the place of
+    one). ``rows_before`` are the numbers of rows of the spans of the same length just
     before the window. ``answered`` are the incoming rows that the release itself answered; None: all.
     """
 

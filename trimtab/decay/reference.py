@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trimtab.decay.answers import answer_arrays, answer_types, outcome_places
 from trimtab.decay.importance import Predict, permutation_importance
 from trimtab.decay.oddness import Oddness, fit
 from trimtab.decay.own_windows import OwnWindows, own_windows
-from trimtab.decay.profile import SCORE, Profile, reference_profile
+from trimtab.decay.profile import Profile, reference_profile
 from trimtab.decay.rows import code_all
 from trimtab.decay.soundness import Soundness, soundness
-from trimtab.errors import EvaluationError
 from trimtab.spec import ModelSpec
 
 PROFILE, TRAINING, JUDGED = "profile.json", "training.parquet", "judged.parquet"
@@ -51,7 +50,7 @@ class Reference:
 
     @cached_property
     def judged(self) -> pa.Table:
-        """`JUDGED_ROWS` evaluation rows at most, drawn at random: the features, ``score`` (what the candidate said) and
+        """`JUDGED_ROWS` evaluation rows at most, drawn at random: the features, what the candidate said (``score``) and
         ``outcome`` (float64; what happened). The candidate was not trained on them."""
         return pq.read_table(self.folder / JUDGED)
 
@@ -85,7 +84,11 @@ class Reference:
     def plotted(self) -> pa.Table:
         """Features of training rows beside the scores of judged ones: a row's do not belong together."""
         rows = min(self.training.num_rows, self.judged.num_rows)
-        return self.training.slice(0, rows).append_column(SCORE, self.judged[SCORE].slice(0, rows))
+        said = [name for name in self.judged.column_names if name not in (*self.training.column_names, OUTCOME)]
+        plotted = self.training.slice(0, rows)
+        for name in said:
+            plotted = plotted.append_column(name, self.judged[name].slice(0, rows))
+        return plotted
 
     @property
     def is_complete(self) -> bool:
@@ -121,13 +124,13 @@ def write_reference(
     pq.write_table(sampled, folder / TRAINING)
     (folder / SOUNDNESS).write_text(soundness(spec, training).model_dump_json())
     (folder / ODDNESS).write_text(fit(spec.features, code_all(sampled, spec.features)).model_dump_json())
+    answers = pa.table(answer_arrays(spec.target.classes, score))
     scored = judged.select(spec.feature_names)
-    for at, name in enumerate(score_columns(spec)):
-        scored = scored.append_column(name, pa.array(score[:, at] if score.ndim == 2 else score))
+    for name in spec.answer_names:
+        scored = scored.append_column(name, answers[name])
     outcome = outcome_places(spec, judged[spec.target.name])
     pq.write_table(_sample(scored.append_column(OUTCOME, outcome), JUDGED_ROWS), folder / JUDGED)
-    # Of several classes the profile counts how sure the candidate was.
-    profile = reference_profile(training, spec.features, (score.max(axis=1) if score.ndim == 2 else score).tolist())
+    profile = reference_profile(training, spec.features, answers, answer_types(spec))
     (folder / OWN_WINDOWS).write_text(own_windows(spec, training, profile).model_dump_json())
     importance = (
         permutation_importance(predict, spec.target.kind, spec.feature_names, judged, outcome.to_numpy())
@@ -139,37 +142,6 @@ def write_reference(
     unfinished.write_text(profile.model_dump_json())
     unfinished.replace(folder / PROFILE)
     return Reference(folder)
-
-
-def score_columns(spec: ModelSpec) -> tuple[str, ...]:
-    """The columns of rows that hold what the model said: one, or of several classes one a class."""
-    if spec.target.kind == "multiclass":
-        return tuple(f"{SCORE}.{name}" for name in spec.target.classes)
-    return (SCORE,)
-
-
-def scores_of(spec: ModelSpec, rows: pa.Table) -> np.ndarray:
-    """What the model said of these rows: float64 of shape (rows,), or of several classes (rows, classes)."""
-    found = [np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in score_columns(spec)]
-    return np.column_stack(found) if spec.target.kind == "multiclass" else found[0]
-
-
-def outcome_places(spec: ModelSpec, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What happened as float64: the number itself, or of several classes its place among them; null stays null.
-
-    Raises
-    ------
-    EvaluationError
-        If a value is none of the target's classes.
-    """
-    if spec.target.kind != "multiclass":
-        return pc.cast(values, pa.float64())
-    names = pc.cast(values, pa.string())
-    places = pc.cast(pc.index_in(names, pa.array(spec.target.classes)), pa.float64())
-    if places.null_count > names.null_count:
-        unknown = sorted(set(pc.unique(names).drop_null().to_pylist()) - set(spec.target.classes))
-        raise EvaluationError(f"{spec.target.name} holds {unknown[:5]}; it must be one of {list(spec.target.classes)}")
-    return places
 
 
 def _sample(table: pa.Table, rows: int) -> pa.Table:

@@ -8,8 +8,9 @@ from statistics import NormalDist
 import numpy as np
 import pyarrow as pa
 
+from trimtab.decay.answers import scores_of
 from trimtab.decay.performance import measurable
-from trimtab.decay.reference import OUTCOME, Reference, scores_of
+from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.decay.slices import group_rows, quantile_edges
 from trimtab.decay.standard_error import with_standard_error
 from trimtab.records import Metric, Value

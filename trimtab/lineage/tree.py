@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trimtab.answers import answer_names, classes_of, outcome_text
 from trimtab.ledger import Ledger
 from trimtab.lineage.words import against, interval, number, said
 from trimtab.predictions import Outcomes, find_prediction
@@ -69,7 +70,7 @@ def trace(ledger: Ledger, model: str, prediction: Mapping[str, Any], outcomes: t
     model
         Name of the model that made it.
     prediction
-        The logged row: ``prediction_id``, ``version``, ``release_id``, times, features, ``score``.
+        The logged row: ``prediction_id``, ``version``, ``release_id``, times, features, the answer (``score``).
     outcomes
         What is known of its outcome, a line each.
 
@@ -79,7 +80,8 @@ def trace(ledger: Ledger, model: str, prediction: Mapping[str, Any], outcomes: t
         The prediction; below it the release, and so on back to the first release of the model. A release that is not on
         record (it served for a moment and failed its last check) stands there as such.
     """
-    own = {"prediction_id", "request_id", "version", "release_id", "event_time", "logged_at", "caller", "score"}
+    answers = answer_names(classes_of(prediction))
+    own = {"prediction_id", "request_id", "version", "release_id", "event_time", "logged_at", "caller", *answers}
     identity = str(prediction["prediction_id"])
     features = ", ".join(f"{name}={said(value)}" for name, value in prediction.items() if name not in own)
     release = ledger.find(Release, str(prediction["release_id"]))
@@ -89,7 +91,7 @@ def trace(ledger: Ledger, model: str, prediction: Mapping[str, Any], outcomes: t
         ("happened", said(prediction["event_time"])),
         ("logged", said(prediction["logged_at"])),
         ("inputs", features),
-        ("score", said(prediction["score"])),
+        *((name, said(prediction[name])) for name in answers),
         ("outcome", "; ".join(outcomes) or "not known yet"),
         ("request", str(prediction.get("request_id") or "without an id")),
         ("caller", str(prediction.get("caller") or "did not say who it is")),
@@ -115,7 +117,8 @@ def trace_logged(ledger: Ledger, predictions_dir: Path, prediction_id: str) -> N
     """
     model, prediction = find_prediction(predictions_dir, prediction_id)
     outcomes = tuple(
-        f"{each['value']:g}{' (a correction)' if each['correction'] else ''}, known at {said(each['observed_at'])}"
+        f"{outcome_text(each['value'])}{' (a correction)' if each['correction'] else ''}, "
+        f"known at {said(each['observed_at'])}"
         for each in Outcomes(predictions_dir / model).history(prediction_id)
     )
     return trace(ledger, model, prediction, outcomes)

@@ -8,21 +8,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from trimtab.decay.performance import one_score
+
 _BINS = 10
 _COLOURS = ("#0b6e99", "#c2571a", "#4f7d3a", "#7a4fa3", "#9a8412")
 
 
 def plot_evaluation(kind: str, target: np.ndarray, scores: Mapping[str, np.ndarray]) -> str:
-    """Draw ROC and calibration curves (binary) or predicted against actual (regression).
+    """Draw ROC and calibration curves (binary), the calibration of the likeliest class (multiclass), or predicted
+    against actual (regression).
 
     Parameters
     ----------
     kind
-        ``binary`` or ``regression``.
+        ``binary``, ``multiclass`` or ``regression``.
     target
-        What happened, of shape (rows,).
+        What happened, of shape (rows,); of several classes the place of one.
     scores
-        By label, what each model said, of shape (rows,).
+        By label, what each model said, of shape (rows,); of several classes (rows, classes).
 
     Returns
     -------
@@ -36,13 +39,17 @@ def plot_evaluation(kind: str, target: np.ndarray, scores: Mapping[str, np.ndarr
         left, right = figure.subplots(1, 2)
         _guide(left, "false positive rate", "true positive rate", "ranking (ROC)")
         _guide(right, "predicted probability", "share that happened", "calibration")
+    elif kind == "multiclass":
+        left = right = figure.subplots(1, 1)
+        _guide(left, "probability of the likeliest class", "share that was right", "calibration")
     else:
         left = right = figure.subplots(1, 1)
         _guide(left, "predicted", "actual", "mean actual value by predicted value", diagonal=False)
     for (label, score), colour in zip(scores.items(), _COLOURS * len(scores), strict=False):
         if kind == "binary":
             left.plot(*_roc(target, score), color=colour, label=label, linewidth=1.6)
-        right.plot(*_by_bin(target, score), color=colour, label=label, marker="o", markersize=4, linewidth=1.2)
+        said, happened = one_score(score, target)
+        right.plot(*_by_bin(happened, said), color=colour, label=label, marker="o", markersize=4, linewidth=1.2)
     left.legend(frameon=False, fontsize=8)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})

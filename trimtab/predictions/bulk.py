@@ -7,7 +7,7 @@ cut short is finished by starting it again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trimtab.answers import outcome_text
 from trimtab.predictions.log import PredictionLog
-from trimtab.predictions.outcome_cells import parse_ids, parse_marks, parse_times, parse_values
+from trimtab.predictions.outcome_cells import parse_classes, parse_ids, parse_marks, parse_times, parse_values
 from trimtab.predictions.outcome_files import CHUNK_ROWS, Chunk, Layout, read_chunks
 from trimtab.predictions.outcomes import Outcomes
 from trimtab.predictions.rejects import rejects_file
@@ -31,6 +32,7 @@ UNKNOWN = "unknown prediction"
 AMBIGUOUS = "ambiguous request id"
 NOT_A_NUMBER = "not a finite number"
 NOT_BINARY = "neither 0 nor 1"
+NO_CLASS = "none of the classes"
 BAD_TIME = "bad time"
 BAD_MARK = "bad correction mark"
 CONFLICT = "conflicting value"
@@ -128,7 +130,7 @@ def load_outcomes(
         for chunk in read_chunks(file, load.layout, chunk_rows):
             judged = _Judged.of(chunk, load, log)
             verdict = outcomes.add_each(judged.statements)
-            judged.note(verdict)
+            judged.note(verdict, log.classes())
             for row in judged.rejects(chunk):
                 reject(row)
             report = LoadReport(
@@ -161,8 +163,9 @@ class _Judged:
         why = np.full(n, "", dtype=object)
         details: dict[int, str] = {}
         ids = _ids_by_request(chunk, log, why, details) if load.layout.by_request else _ids(chunk, why)
-        values = parse_values(chunk.values, chunk.is_text)
-        _reject(why, ~np.isfinite(values), NOT_A_NUMBER)
+        classes = log.classes()
+        values = parse_classes(chunk.values, classes) if classes else parse_values(chunk.values, chunk.is_text)
+        _reject(why, ~np.isfinite(values), NO_CLASS if classes else NOT_A_NUMBER)
         if load.binary:
             _reject(why, (values != 0) & (values != 1), NOT_BINARY)
         times, timely = parse_times(chunk.observed_at, n, load.default_time)
@@ -174,13 +177,15 @@ class _Judged:
         given = (ids.take(pa.array(places)), values[places], times[places], corrections[places])
         return cls(why, details, places, Statements(*given))
 
-    def note(self, verdict: Verdict) -> None:
+    def note(self, verdict: Verdict, classes: Sequence[str]) -> None:
         """Take up what the log and the outcomes say of the statements."""
         self.why[self.places[verdict.places(Fate.UNKNOWN)]] = UNKNOWN
         for place in verdict.places(Fate.CONFLICT).tolist():
             row = int(self.places[place])
             self.why[row] = CONFLICT
-            self.details[row] = f"the outcome is {verdict.standing[place]:g}; --corrections replaces it"
+            self.details[row] = (
+                f"the outcome is {outcome_text(verdict.standing[place], classes)}; --corrections replaces it"
+            )
 
     def reasons(self, malformed: int) -> Counter[str]:
         """How many rows are rejected, by reason."""

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.answers import classes_of
 from trimtab.errors import PredictionLogError, PrunedPredictionError, UnknownPredictionError
 from trimtab.predictions.request_index import RequestIndexes
 from trimtab.predictions.scan import scan_parts, select_columns
@@ -249,6 +250,13 @@ class PredictionLog:
             known = merge_schemas(self._spool.schemas())
             schema = known if columns is None else select_columns(schema, known, columns, self.folder)
         return pa.concat_tables([conform(part, schema) for part in parts]) if parts else schema.empty_table()
+
+    def classes(self) -> tuple[str, ...]:
+        """The classes that predictions were made among, in the order of their places; empty for one score or none.
+
+        It is the order of the log's own columns: outcomes are kept by the place of their class.
+        """
+        return tuple(dict.fromkeys(name for schema in self._spool.schemas() for name in classes_of(schema.names)))
 
     @property
     def exists(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.answers import class_name
 from trimtab.errors import UnknownPredictionError
 from trimtab.predictions.schema import ID, TIME, id_bytes, microseconds
 
@@ -58,6 +59,13 @@ def parse_values(cells: Cells, is_text: bool) -> np.ndarray:
             return numbers
         cells, is_text = cells.to_pylist(), True
     return np.fromiter((_number(cell, is_text) for cell in cells), np.float64, len(cells))
+
+
+def parse_classes(cells: Cells, classes: Sequence[str]) -> np.ndarray:
+    """The places of classes that cells name, float64; NaN where a cell names none. Whole numbers are their digits."""
+    places = {name: float(place) for place, name in enumerate(classes)}
+    listed = cells.to_pylist() if isinstance(cells, pa.ChunkedArray) else cells
+    return np.fromiter((places.get(class_name(cell), math.nan) for cell in listed), np.float64, len(listed))
 
 
 def parse_times(cells: Cells | None, n: int, default: int | None) -> tuple[np.ndarray, np.ndarray]:

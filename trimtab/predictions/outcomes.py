@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trimtab.answers import outcome_name, outcome_text
 from trimtab.errors import OutcomeConflictError, PredictionLogError, UnknownPredictionError
 from trimtab.predictions.database import Database
 from trimtab.predictions.log import PredictionLog
@@ -36,7 +37,10 @@ SELECT value, observed_at, recorded_at, correction FROM outcomes WHERE predictio
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came true for one prediction. ``observed_at`` is the event time at which it became known."""
+    """What came true for one prediction. ``observed_at`` is the event time at which it became known.
+
+    Of several classes ``value`` is the place of one among `PredictionLog.classes`, from 0 on.
+    """
 
     prediction_id: str
     value: float
@@ -137,13 +141,18 @@ class Outcomes:
             yield from counting(connection, microseconds(as_of), first_id, last_id)
 
     def history(self, prediction_id: str) -> list[dict[str, Any]]:
-        """Every outcome of a prediction in the order stated; the last one counts. Empty if there is none."""
+        """Every outcome of a prediction in the order stated; the last one counts. Empty if there is none.
+
+        Each has ``value`` (a number, or of several classes the name of one), ``observed_at``, ``recorded_at`` and
+        ``correction``.
+        """
         if not self.path.exists():
             return []
+        classes = self._log.classes()
         with self._database.reading() as connection:
             return [
                 {
-                    "value": value,
+                    "value": outcome_name(value, classes),
                     "observed_at": from_microseconds(observed_at),
                     "recorded_at": from_microseconds(recorded_at),
                     "correction": bool(correction),
@@ -203,7 +212,7 @@ class Outcomes:
             connection.execute("BEGIN IMMEDIATE")
             verdict = judge(given, history_of(connection, given))
             if all_or_none and len(against := verdict.places(Fate.CONFLICT)):
-                raise _conflict(given, verdict, int(against[0]))
+                raise _conflict(given, verdict, int(against[0]), self._log.classes())
             insert(connection, given.take(verdict.places(Fate.ACCEPTED, Fate.CORRECTED)), now)
             connection.execute("COMMIT")
         return verdict
@@ -233,9 +242,10 @@ def _finite(outcome: Outcome) -> float:
     return outcome.value
 
 
-def _conflict(given: Statements, verdict: Verdict, place: int) -> OutcomeConflictError:
+def _conflict(given: Statements, verdict: Verdict, place: int, classes: Sequence[str]) -> OutcomeConflictError:
+    standing, stated = (outcome_text(values[place], classes) for values in (verdict.standing, given.values))
     return OutcomeConflictError(
-        f"prediction {id_text(given.ids[place].as_py())} has the outcome {verdict.standing[place]:g}; "
-        f"{given.values[place]:g} contradicts it: if it is right, send it with correction true. "
+        f"prediction {id_text(given.ids[place].as_py())} has the outcome {standing}; "
+        f"{stated} contradicts it: if it is right, send it with correction true. "
         "None of the outcomes is stored"
     )

@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.decay.profile import SCORE, Bins, Profile, merge_stored, profile, to_bytes
+from trimtab.answers import answer_names, classes_of
+from trimtab.decay.profile import Bins, Profile, merge_stored, profile, to_bytes
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.profile_days import day_pieces, days_of, whole_days
 from trimtab.predictions.profile_files import Piece, ProfileFiles
@@ -38,14 +39,16 @@ _TIME, _RELEASE = "event_time", "release_id"
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """A reference's bins: those of the features, and of the score, if there are any."""
+    """A reference's bins: those of the features, and of what was said, if there are any."""
 
     features: tuple[Bins, ...]
     score: tuple[Bins, ...]
 
     @classmethod
     def of(cls, bins: Sequence[Bins]) -> _Columns:
-        return cls(tuple(one for one in bins if one.column != SCORE), tuple(one for one in bins if one.column == SCORE))
+        answers = answer_names(classes_of(one.column for one in bins))
+        said = tuple(one for one in bins if one.column in answers)
+        return cls(tuple(one for one in bins if one.column not in answers), said)
 
     @property
     def names(self) -> list[str]:
@@ -63,7 +66,7 @@ def window_profile(
     start, end
         Event time in [start, end), timezone-aware; on hours it is quickest.
     bins
-        Of the reference: of its features, and of ``score`` if that is to be counted.
+        Of the reference: of its features, and of the answer (such as ``score``) if that is to be counted.
     release_id
         Whose scores are counted; everybody's by default.
 

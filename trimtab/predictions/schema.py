@@ -11,12 +11,13 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 
+from trimtab.answers import LABEL, SCORE, answer_names, classes_of, score_names
 from trimtab.errors import PredictionLogError, UnknownPredictionError
 
 ID = pa.binary(16)
@@ -37,8 +38,17 @@ BASE_FIELDS = (
 )
 """Columns that stand before the features."""
 
-SCORE_FIELD = pa.field("score", pa.float64(), nullable=False)
+SCORE_FIELD = pa.field(SCORE, pa.float64(), nullable=False)
 """The column that stands after them: P(1) of a binary model, the value of a regression."""
+
+
+def answer_fields(classes: Sequence[str]) -> list[pa.Field]:
+    """The columns that stand after the features: ``score``, or of several classes a score each and the ``label``."""
+    if not classes:
+        return [SCORE_FIELD]
+    scores = [pa.field(name, pa.float64(), nullable=False) for name in score_names(classes)]
+    return [*scores, pa.field(LABEL, pa.string(), nullable=False)]
+
 
 FEATURE_TYPES: Mapping[str, pa.DataType] = {
     "number": pa.float64(),
@@ -49,9 +59,10 @@ FEATURE_TYPES: Mapping[str, pa.DataType] = {
 """The Arrow type of each type of feature."""
 
 
-def log_schema(features: Iterable[tuple[str, str]]) -> pa.Schema:
-    """The columns of a batch, given the (name, type) of each feature."""
-    return pa.schema([*BASE_FIELDS, *(pa.field(name, FEATURE_TYPES[type_]) for name, type_ in features), SCORE_FIELD])
+def log_schema(features: Iterable[tuple[str, str]], classes: Sequence[str] = ()) -> pa.Schema:
+    """The columns of a batch, given the (name, type) of each feature, and the classes of a model of several."""
+    of_features = (pa.field(name, FEATURE_TYPES[type_]) for name, type_ in features)
+    return pa.schema([*BASE_FIELDS, *of_features, *answer_fields(classes)])
 
 
 def check_schema(schema: pa.Schema) -> None:
@@ -62,7 +73,7 @@ def check_schema(schema: pa.Schema) -> None:
     PredictionLogError
         Naming the column, what it is and what it must be.
     """
-    for wanted in (*BASE_FIELDS, SCORE_FIELD):
+    for wanted in (*BASE_FIELDS, *answer_fields(classes_of(schema.names))):
         index = schema.get_field_index(wanted.name)
         found = schema.field(index).type if index >= 0 else "missing"
         if found != wanted.type:
@@ -70,15 +81,19 @@ def check_schema(schema: pa.Schema) -> None:
 
 
 def merge_schemas(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """One schema for rows of several feature sets: columns in order of first appearance, ``score`` last.
+    """One schema for rows of several feature sets: columns in order of first appearance, what was said
+    last.
 
     A column that changed its type is read as float64 where all its types are numbers, else as text.
     """
     types: dict[str, pa.DataType] = {field.name: field.type for field in BASE_FIELDS}
+    answers: dict[str, None] = {}
     for schema in schemas:
+        answers |= dict.fromkeys(answer_names(classes_of(schema.names)))
         for field in schema:
             types[field.name] = _common_type(types.get(field.name, field.type), field.type)
-    types[SCORE_FIELD.name] = types.pop(SCORE_FIELD.name, SCORE_FIELD.type)
+    for name in answers or {SCORE: None}:
+        types[name] = types.pop(name, SCORE_FIELD.type)
     return pa.schema([pa.field(name, type_) for name, type_ in types.items()])
 
 

@@ -147,12 +147,12 @@ class ScorerApp:
             scores = self._artifact.predict(matrix)
         except (ArtifactError, OverflowError) as error:
             raise BadRequestError(400, str(error)) from error
-        if scores.shape != (rows,) or not np.isfinite(scores).all():
+        if scores.shape != self._artifact.manifest.shape(rows) or not np.isfinite(scores).all():
             raise BadRequestError(500, f"model {self._name} {self._version} returned scores that are no numbers")
         return self._answer(request, scores)
 
     def _answer(self, request: InferRequest, scores: np.ndarray) -> tuple[bytes, int | None]:
-        output: dict[str, Any] = {"name": "score", "datatype": "FP64", "shape": [len(scores)]}
+        output: dict[str, Any] = {"name": "score", "datatype": "FP64", "shape": scores.shape}
         answer: dict[str, Any] = {"model_name": self._name, "model_version": self._version, "outputs": [output]}
         if request.id:
             answer["id"] = request.id
@@ -238,9 +238,10 @@ class ScorerApp:
             "versions": [self._version],
             "platform": f"trimtab_{manifest.format}",
             "inputs": inputs,
-            "outputs": [{"name": "score", "datatype": "FP64", "shape": [-1]}],
+            "outputs": [{"name": "score", "datatype": "FP64", "shape": manifest.shape(-1)}],
             "artifact_digest": self._artifact.digest,
             "kind": manifest.kind,
+            **({"classes": manifest.classes} if manifest.classes else {}),
         }
 
 

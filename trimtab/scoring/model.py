@@ -60,27 +60,33 @@ class Manifest(msgspec.Struct, frozen=True):
     """What the model is. Stored as ``manifest.json``; fields are only ever added, with a default."""
 
     model: str
-    kind: Literal["binary", "regression"]
+    kind: Literal["binary", "multiclass", "regression"]
     format: Literal["onnx", "treelite", "skops"]
     features: tuple[FeatureColumn, ...]
     environment_digest: str
     format_version: int = FORMAT_VERSION
+    classes: tuple[str, ...] = ()
 
     @property
     def model_file(self) -> str:
         """Name of the file that holds the model itself."""
         return f"model.{self.format}"
 
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """The shape of the scores of so many rows: (rows,), or of several classes (rows, classes)."""
+        return (rows, len(self.classes)) if self.classes else (rows,)
+
 
 class Golden(msgspec.Struct, frozen=True):
     """Rows by feature, and the scores that training computed for them. Stored as ``golden.json``."""
 
     inputs: dict[str, list[int | float | str | bool | None]]
-    scores: list[float]
+    scores: list[float | list[float]]
 
 
 class Scorer(Protocol):
-    """A loaded model: a matrix of shape (rows, features) in, scores of shape (rows,) out."""
+    """A loaded model: a matrix of shape (rows, features) in, scores of shape (rows,) out, of several classes (rows,
+    classes)."""
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray: ...
 
@@ -186,10 +192,11 @@ class Artifact:
         Returns
         -------
         np.ndarray
-            float64, of shape (rows,): the probability of 1 for a binary model, the value for a regression.
+            float64, of shape (rows,): the probability of 1 for a binary model, the value for a regression; or of shape
+            (rows, classes): the probability of each class, in the manifest's order.
         """
         if len(matrix) == 0:
-            return np.empty(0, dtype=np.float64)
+            return np.empty(self.manifest.shape(0), dtype=np.float64)
         return self._scorer(matrix)
 
     def scored_by(self, scorer: Scorer) -> Artifact:
@@ -282,8 +289,8 @@ def estimator_scorer(estimator: Any, kind: str) -> Scorer:
     """A scikit-learn estimator as a function of the matrix."""
 
     def score(matrix: np.ndarray) -> np.ndarray:
-        output = estimator.predict_proba(matrix)[:, 1] if kind == "binary" else estimator.predict(matrix)
-        return np.asarray(output, dtype=np.float64)
+        output = estimator.predict(matrix) if kind == "regression" else estimator.predict_proba(matrix)
+        return np.asarray(output[:, 1] if kind == "binary" else output, dtype=np.float64)
 
     return score
 

@@ -37,7 +37,8 @@ class Caller(Protocol):
     """Seconds on the loop's clock."""
 
     def answer(self, ids: bytes, scores: np.ndarray) -> None:
-        """Take what the rows were given: ids as `id_characters` writes them, and scores, float64 of shape (rows,)."""
+        """Take what the rows were given: ids as `id_characters` writes them, and scores, float64 of shape (rows,), of
+        several classes (rows, classes)."""
         ...
 
     def refuse(self, error: BaseException) -> None: ...
@@ -90,7 +91,7 @@ class Lane:
         self.unanswered_rows = 0
         self._writer = writer
         self._observer = observer
-        self._schema = log_schema((feature.name, feature.type) for feature in route.features)
+        self._schema = log_schema(((feature.name, feature.type) for feature in route.features), route.classes)
         self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scoring = False

@@ -108,7 +108,8 @@ class GatewayClient:
         Returns
         -------
         dict
-            The V2 answer, and besides ``score``, ``label`` (binary) and ``prediction_id`` as lists, ``release_id``.
+            The V2 answer, and besides ``score``, ``label`` (but of a regression) and ``prediction_id`` as lists,
+            ``release_id``.
         """
         body: dict[str, Any] = {"inputs": [_tensor(name, values) for name, values in columns.items()]}
         if event_time is not None:

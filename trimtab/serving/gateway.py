@@ -302,8 +302,9 @@ class Gateway:
         if lane is None and not (is_model_name(model) and (self._settings.predictions_dir / model).is_dir()):
             self._switchboard.lane(model)
         binary = lane is not None and lane.route.kind == "binary"
-        posted = parse_outcomes(request.body, request.header(b"content-type"), binary, time.time_ns() // 1000)
         writer = self._switchboard.writer(model)
+        classes = lane.route.classes if lane is not None else await _off_loop(writer.log.classes)
+        posted = parse_outcomes(request.body, request.header(b"content-type"), binary, time.time_ns() // 1000, classes)
         return _json(await _off_loop(add_posted, writer.outcomes, writer.log, posted))
 
     async def _predictions(self, request: Request, exchange: Exchange) -> Answer:
@@ -320,7 +321,9 @@ class Gateway:
     async def _metadata(self, lane: Lane) -> Answer:
         found = await _reachable(lane.scorer.metadata())
         route = lane.route
-        outputs = [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in lane.answers.outputs]
+        outputs = [
+            {"name": name, "datatype": datatype, "shape": shape} for name, datatype, shape in lane.answers.outputs
+        ]
         # What is to be sent here, whatever the scorer takes.
         inputs = [
             {"name": feature.name, "datatype": SCORER_DATATYPES[feature.type], "shape": [-1]}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from trimtab.decay.answers import answer_arrays
 from trimtab.errors import LogBusyError, PredictionLogError
 from trimtab.predictions.gaps import Gaps
 from trimtab.predictions.log import PredictionLog
@@ -119,7 +120,8 @@ def _record_batch(
         pa.repeat(pa.scalar(time.time_ns() // 1000, pa.int64()), n).view(TIME),
         _texts([rows.caller for rows in requests], requests, n),
     ]
-    return pa.RecordBatch.from_arrays([*base, *block.arrow_columns(), pa.array(scores)], schema=schema)
+    said = answer_arrays(route.classes, scores).values()
+    return pa.RecordBatch.from_arrays([*base, *block.arrow_columns(), *said], schema=schema)
 
 
 @functools.lru_cache(maxsize=64)

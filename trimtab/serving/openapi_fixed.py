@@ -24,7 +24,10 @@ _OUTCOME: Schema = {
             "type": "string",
             "description": "In its stead: the caller's own id of the request, if it had one row.",
         },
-        "value": {"type": ["number", "boolean"], "description": "Of a binary model 0 or 1."},
+        "value": {
+            "type": ["number", "boolean", "string"],
+            "description": "Of a binary model 0 or 1, of several classes the name of one, else a number.",
+        },
         "observed_at": {"type": "string", "format": "date-time", "description": "By default, now."},
         "correction": {"type": "boolean", "default": False},
     },
@@ -59,7 +62,7 @@ PREDICTION: Schema = {
     "properties": {
         "model": {"type": "string"},
         "record": {"type": "object"},
-        "outcome": {"type": ["number", "null"], "description": "The one that counts."},
+        "outcome": {"type": ["number", "string", "null"], "description": "The one that counts."},
         "outcomes": {"type": "array", "items": {"type": "object"}},
     },
     "required": ["model", "record", "outcome", "outcomes"],

@@ -75,7 +75,18 @@ def infer_request(route: Route) -> Schema:
 
 def infer_answer(route: Route) -> Schema:
     """V2's answer."""
-    elements = {"FP64": {"type": "number"}, "INT64": {"type": "integer"}, "BYTES": {"type": "string"}}
+    elements: dict[str, Schema] = {
+        "FP64": {"type": "number"},
+        "INT64": {"type": "integer"},
+        "BYTES": {"type": "string"},
+    }
+    width = len(route.classes)
+    classes: Schema = {"classes": {"const": list(route.classes)}} if route.classes else {}
+    rows = (
+        {"type": "array", "items": elements["FP64"], "minItems": width, "maxItems": width}
+        if route.classes
+        else elements["FP64"]
+    )
     return {
         "type": "object",
         "properties": {
@@ -84,8 +95,8 @@ def infer_answer(route: Route) -> Schema:
             "model_version": {"type": "string"},
             "parameters": {
                 "type": "object",
-                "properties": {"release_id": {"type": "string"}},
-                "required": ["release_id"],
+                "properties": {"release_id": {"type": "string"}, **classes},
+                "required": ["release_id", *classes],
             },
             "outputs": {
                 "type": "array",
@@ -97,7 +108,7 @@ def infer_answer(route: Route) -> Schema:
                                 "name": {"const": name},
                                 "datatype": {"const": datatype},
                                 "shape": {"type": "array", "items": {"type": "integer"}},
-                                "data": {"type": "array", "items": elements[datatype]},
+                                "data": {"type": "array", "items": rows if name == "score" else elements[datatype]},
                             },
                             "required": ["name", "datatype", "shape"],
                         }
@@ -162,9 +173,12 @@ def invocation_request(route: Route) -> Schema:
 
 def invocation_answer(route: Route) -> Schema:
     """MLflow's answer: an object a row."""
-    kinds: dict[str, Schema] = {"score": {"type": "number"}, "prediction_id": {"type": "string", "format": "uuid"}}
-    if route.kind == "binary":
-        kinds["label"] = {"enum": [0, 1]}
+    score: Schema = {"type": "number"}
+    if route.classes:
+        score = {"type": "object", "properties": dict.fromkeys(route.classes, score), "required": list(route.classes)}
+    kinds: dict[str, Schema] = {"score": score, "prediction_id": {"type": "string", "format": "uuid"}}
+    if route.kind != "regression":
+        kinds["label"] = {"enum": list(route.classes) or [0, 1]}
     return {
         "type": "object",
         "properties": {
@@ -189,7 +203,7 @@ def csv_example(route: Route) -> str:
 
 def outputs(route: Route) -> list[tuple[str, str]]:
     """Name and datatype of each output."""
-    label = [("label", "INT64")] if route.kind == "binary" else []
+    label = [("label", "BYTES" if route.classes else "INT64")] if route.kind != "regression" else []
     return [("score", "FP64"), *label, ("prediction_id", "BYTES")]
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from trimtab.errors import OutcomeFileError, RequestError, UnknownPredictionError
 from trimtab.predictions.log import PredictionLog
-from trimtab.predictions.outcome_cells import parse_ids, parse_marks, parse_times, parse_values
+from trimtab.predictions.outcome_cells import parse_classes, parse_ids, parse_marks, parse_times, parse_values
 from trimtab.predictions.outcome_files import Chunk, Layout, read_csv
 from trimtab.predictions.outcomes import Outcomes, Receipt
 from trimtab.predictions.requested import predictions_of
@@ -29,7 +30,7 @@ _CSV_COLUMNS = ("prediction_id", "request_id", "value", "observed_at", "correcti
 class OutcomeBody(msgspec.Struct, forbid_unknown_fields=True):
     """One outcome as it is posted; of ``prediction_id`` and ``request_id`` it has one."""
 
-    value: bool | float
+    value: bool | float | str
     prediction_id: str | None = None
     request_id: str | None = None
     observed_at: str | None = None
@@ -59,7 +60,9 @@ _decoder = msgspec.json.Decoder(OutcomesBody)
 _line_decoder = msgspec.json.Decoder(OutcomeBody)
 
 
-def parse_outcomes(body: bytes, content_type: bytes | None, binary: bool, now: int) -> Posted:
+def parse_outcomes(
+    body: bytes, content_type: bytes | None, binary: bool, now: int, classes: Sequence[str] = ()
+) -> Posted:
     """Check a post of outcomes; nothing is looked up.
 
     Parameters
@@ -71,6 +74,8 @@ def parse_outcomes(body: bytes, content_type: bytes | None, binary: bool, now: i
         Whether values must be 0 or 1.
     now
         Microseconds since 1970, for outcomes that do not say when they became known.
+    classes
+        Of a model of several classes: each value must name one.
 
     Raises
     ------
@@ -79,10 +84,10 @@ def parse_outcomes(body: bytes, content_type: bytes | None, binary: bool, now: i
     """
     kind = (content_type or b"").split(b";")[0].strip().lower()
     if kind == _CSV:
-        return _parse_csv(body, binary, now)
+        return _parse_csv(body, binary, now, classes)
     if kind in _JSON_LINES:
-        return _posted(_decode_lines(body), binary, now)
-    return _posted(decode(_decoder, body).outcomes, binary, now)
+        return _posted(_decode_lines(body), binary, now, classes)
+    return _posted(decode(_decoder, body).outcomes, binary, now, classes)
 
 
 def add_posted(outcomes: Outcomes, log: PredictionLog, posted: Posted) -> Receipt:
@@ -135,13 +140,14 @@ def _decode_lines(body: bytes) -> list[OutcomeBody]:
         raise RequestError(400, f"the body is not one outcome in JSON a line: {error}") from error
 
 
-def _posted(given: list[OutcomeBody], binary: bool, now: int) -> Posted:
+def _posted(given: list[OutcomeBody], binary: bool, now: int, classes: Sequence[str]) -> Posted:
     for number, one in enumerate(given):
         if bool(one.prediction_id) == bool(one.request_id):
             raise RequestError(400, f"outcome {number} must have one of prediction_id and request_id, and not both")
-    values = np.array([float(one.value) for one in given], np.float64)
+    stated: list[Any] = [one.value for one in given]
+    values = parse_classes(stated, classes) if classes else parse_values(stated, is_text=False)
     if len(odd := np.flatnonzero(~np.isfinite(values))):
-        raise RequestError(400, f"outcome {odd[0]}: the value is {values[odd[0]]}; it must be a finite number")
+        raise RequestError(400, f"outcome {odd[0]}: the value is {stated[odd[0]]!r}; it {_wanted(classes)}")
     if binary and len(odd := np.flatnonzero((values != 0) & (values != 1))):
         raise RequestError(
             400, f"outcome {odd[0]}: the value is {values[odd[0]]:g}; of a binary model it must be 0 or 1"
@@ -160,7 +166,11 @@ def _posted(given: list[OutcomeBody], binary: bool, now: int) -> Posted:
     )
 
 
-def _parse_csv(body: bytes, binary: bool, now: int) -> Posted:
+def _wanted(classes: Sequence[str]) -> str:
+    return f"must be one of {list(classes)}" if classes else "must be a finite number"
+
+
+def _parse_csv(body: bytes, binary: bool, now: int, classes: Sequence[str]) -> Posted:
     header = next(csv.reader([body.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()]), [])
     if odd := [name for name in header if name not in _CSV_COLUMNS]:
         raise RequestError(400, f"the CSV has a column {odd[0]!r}; its columns may be {', '.join(_CSV_COLUMNS)}")
@@ -178,20 +188,20 @@ def _parse_csv(body: bytes, binary: bool, now: int) -> Posted:
         raise RequestError(400, str(error)) from error
     if chunk is None:
         chunk = Chunk([], [], [], None, None, True, [], 1.0)
-    return _check_csv(chunk, by_request, binary, now)
+    return _check_csv(chunk, by_request, binary, now, classes)
 
 
-def _check_csv(chunk: Chunk, by_request: bool, binary: bool, now: int) -> Posted:
+def _check_csv(chunk: Chunk, by_request: bool, binary: bool, now: int, classes: Sequence[str]) -> Posted:
     n = len(chunk.lines)
     for line, why in chunk.malformed:
         raise RequestError(400, f"line {line} of the CSV has {why}")
-    values = parse_values(chunk.values, chunk.is_text)
+    values = parse_classes(chunk.values, classes) if classes else parse_values(chunk.values, chunk.is_text)
     times, timely = parse_times(chunk.observed_at, n, now)
     marks, marked = parse_marks(chunk.corrections, n)
     of_binary = ((values == 0) | (values == 1)) if binary else np.ones(n, np.bool_)
     for good, column, cells, right in (
         (np.array([bool(key) for key in chunk.keys], np.bool_), "the id", chunk.keys, "must be there"),
-        (np.isfinite(values), "value", chunk.values, "must be a finite number"),
+        (np.isfinite(values), "value", chunk.values, _wanted(classes)),
         (of_binary, "value", chunk.values, "of a binary model must be 0 or 1"),
         (timely, "observed_at", chunk.observed_at, "must be an ISO 8601 time with a timezone, years 1 to 9999"),
         (marked, "correction", chunk.corrections, "must be true or false"),

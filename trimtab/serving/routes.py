@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from trimtab.answers import is_taken
 from trimtab.errors import RequestError, SpecError
-from trimtab.predictions.schema import BASE_FIELDS, SCORE_FIELD
+from trimtab.predictions.schema import BASE_FIELDS
 from trimtab.serving.files import replace_file
 from trimtab.settings import Settings
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
-_RESERVED = frozenset(field.name for field in (*BASE_FIELDS, SCORE_FIELD))
+_RESERVED = frozenset(field.name for field in BASE_FIELDS)
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,127}")
 
 
@@ -68,11 +69,14 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     artifact_digest : str
         The artifact that the scorer is meant to have loaded.
     kind : str
-        ``binary`` answers carry a label: 1 where the score reaches ``decision_threshold``.
+        ``binary`` answers carry a label: 1 where the score reaches ``decision_threshold``; ``multiclass`` ones have a
+        score a class, and the likeliest as the label.
     features : tuple of RouteFeature
         Every request must bring exactly these columns.
     limits : RouteLimits
         Where they are lower than the gateway's settings they count.
+    classes : tuple of str
+        Of kind ``multiclass``, in the order of the scorer's output.
     log_policy : str
         ``required``: what cannot be logged is not answered. ``available``: it is, and the gap is counted.
     """
@@ -82,11 +86,12 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     release_id: str
     url: str
     artifact_digest: str
-    kind: Literal["binary", "regression"]
+    kind: Literal["binary", "multiclass", "regression"]
     features: tuple[RouteFeature, ...]
     decision_threshold: float = 0.5
     log_policy: Literal["required", "available"] = "required"
     limits: RouteLimits = RouteLimits()
+    classes: tuple[str, ...] = ()
 
 
 class _RoutesFile(msgspec.Struct, frozen=True):
@@ -119,7 +124,12 @@ def check_route(model: str, route: Route) -> None:
     names = [feature.name for feature in route.features]
     if not names or len(set(names)) != len(names):
         raise RequestError(400, f"features are {names}; there must be at least one, each name once")
-    if taken := _RESERVED.intersection(names):
+    if (route.kind == "multiclass") != (len(set(route.classes)) > 2) or len(set(route.classes)) < len(route.classes):
+        raise RequestError(
+            400,
+            f"classes are {list(route.classes)}; of kind multiclass there must be three or more, each once; else none",
+        )
+    if taken := [name for name in names if name in _RESERVED or is_taken(name, route.classes)]:
         raise RequestError(400, f"features {sorted(taken)} are named as columns of the log; name them otherwise")
 
 

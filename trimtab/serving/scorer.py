@@ -48,7 +48,7 @@ class _Output(msgspec.Struct):
     name: str
     datatype: str
     shape: Shape
-    data: list[float] | None = None
+    data: list[float | list[float]] | None = None
     parameters: InputParameters = InputParameters()
 
 
@@ -169,6 +169,7 @@ class Scorer:
     def __init__(self, route: Route) -> None:
         address = urlsplit(route.url)
         self._route = route
+        self._width = len(route.classes)
         self._host, self._port = address.hostname or "", address.port or 80
         self._root = address.path.rstrip("/")
         self._base = f"{self._root}/v2/models/{route.model}"
@@ -176,7 +177,7 @@ class Scorer:
         self._connection: _Connection | None = None
 
     async def infer(self, block: Block, headers: bytes = b"") -> np.ndarray:
-        """Scores of a block's rows, as float64 of shape (rows,). One call at a time.
+        """Scores of a block's rows: float64 of shape (rows,), of several classes (rows, classes). One call at a time.
 
         Parameters
         ----------
@@ -252,14 +253,24 @@ class Scorer:
         named = [each for each in outputs if each.name == "score"] or outputs
         if len(named) == 1:
             values = arrays.get(named[0].name, named[0].data)
-            if values is not None and len(values) == n and not isinstance(values[0], str):
-                scores = np.asarray(values, np.float64)
+            if values is not None and self._are_scores(values, n):
+                scores = np.asarray(values, np.float64).reshape(self._shape(n))
                 if np.isfinite(scores).all():
                     return scores
         raise ServiceUnavailableError(
-            f"{self._name} did not answer one output 'score' of {n} finite numbers, but "
+            f"{self._name} did not answer one output 'score' of {list(self._shape(n))} finite numbers, but "
             f"{[(output.name, output.shape) for output in outputs]}"
         )
+
+    def _shape(self, n: int) -> tuple[int, ...]:
+        return (n, self._width) if self._width else (n,)
+
+    def _are_scores(self, values: Any, n: int) -> bool:
+        """Whether they are as many numbers as are wanted: flat, or of several classes in JSON a list a row."""
+        width = self._width
+        if not width or len(values) == n * width:
+            return len(values) == n * (width or 1) and not isinstance(values[0], (str, list))
+        return len(values) == n and all(isinstance(row, list) and len(row) == width for row in values)
 
     async def _infer(self, block: Block, headers: bytes) -> _Reply:
         while True:

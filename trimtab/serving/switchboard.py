@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from trimtab.errors import RequestError
+from trimtab.predictions.log import PredictionLog
 from trimtab.serving.batching import Lane, Observer
 from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.routes import Route, load_routes, save_routes
@@ -90,13 +91,15 @@ class Switchboard:
         ServiceUnavailableError
             If the new route's scorer is not ready; nothing changed.
         RequestError
-            503 if the routes cannot be kept; nothing changed.
+            409 if the route's classes are not those of the log, 503 if the routes cannot be kept; nothing changed.
         """
         async with self._changing:
             old = self._lanes.get(model)
             if old is not None and old.route == route:
                 return route
             new = None if route is None else self._new_lane(route)
+            if route is not None:
+                await asyncio.to_thread(check_classes, self.writer(model).log, route, old.route if old else None)
             if new is not None:
                 await new.scorer.check_ready()
             await self._keep(model, route)
@@ -125,3 +128,22 @@ class Switchboard:
 
     def _new_lane(self, route: Route) -> Lane:
         return Lane(route, self.writer(route.model), route.limits.within(self._settings), self._observer)
+
+
+def check_classes(log: PredictionLog, route: Route, old: Route | None) -> None:
+    """Refuse a route under which the places of classes, by which outcomes are kept, would mean something else.
+
+    Raises
+    ------
+    RequestError
+        409, naming the classes that there were.
+    """
+    for known in (log.classes() if log.exists else None, old.classes if old else None):
+        if known is None or (bool(known) == bool(route.classes) and route.classes[: len(known)] == known):
+            continue
+        were = f"the classes {list(known)}, in that order" if known else "one score, and no classes"
+        raise RequestError(
+            409,
+            f"the route has the classes {list(route.classes)}; {route.model} was logged with {were}: a class may be "
+            "added at the end, none moved or taken away. Give another target a model name of its own",
+        )

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from trimtab.answers import answer_names, is_taken
 from trimtab.records import content_id
 from trimtab.spec.parts import Part, Span, function_name, require_unique
 from trimtab.spec.policy import Alert, DecayPolicy
@@ -23,12 +24,11 @@ RESERVED_COLUMNS = frozenset(
         "event_time",
         "logged_at",
         "caller",
-        "score",
         "outcome",
         "observed_at",
     }
 )
-"""Columns that the prediction log adds; no feature may have such a name."""
+"""Columns that the prediction log adds beside what the model said; no feature may have such a name."""
 
 METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("log_loss", "roc_auc", "brier_loss", "accuracy"),
@@ -88,13 +88,15 @@ class ModelSpec(Part):
                 f"{len(self.trainers)} trainers on {len(self.training.windows)} windows make {candidates} candidates; "
                 f"at most {MAXIMUM_CANDIDATES} are trained at a time"
             )
-        if taken := sorted(RESERVED_COLUMNS.intersection(names)):
+        if taken := [name for name in names if name in RESERVED_COLUMNS or is_taken(name, self.target.classes)]:
             raise ValueError(f"features are named {taken}; these names belong to the prediction log: choose others")
         if self.target.name in names:
             raise ValueError(f"target {self.target.name!r} is also a feature: a model must not see what it predicts")
         for label, columns in (("protected", self.protected), ("gates.slices", self.gates.slices)):
             if unknown := [column for column in columns if column not in names]:
                 raise ValueError(f"{label} names {unknown}; it must name features, one of {names}")
+        if self.target.kind == "multiclass":
+            self._needs_no_selection()
         if unknown := [column for column in self.policy.faults.ignore if column not in ("*", *names)]:
             raise ValueError(f"policy.faults.ignore names {unknown}; it must name features, one of {names}, or '*'")
         known = METRICS[self.target.kind]
@@ -122,6 +124,19 @@ class ModelSpec(Part):
             )
         return self
 
+    def _needs_no_selection(self) -> None:
+        rule = self.policy.fairness
+        for field, limit in (
+            ("minimum_selection_ratio", self.policy.minimum_selection_ratio),
+            ("fairness.maximum_true_positive_rate_gap", rule.maximum_true_positive_rate_gap),
+            ("fairness.maximum_false_positive_rate_gap", rule.maximum_false_positive_rate_gap),
+        ):
+            if limit is not None:
+                raise ValueError(
+                    f"policy.{field} is {limit}; of several classes none is the one that is selected, so that it is "
+                    "not defined: leave it out (fairness.maximum_calibration_gap is)"
+                )
+
     @property
     def digest(self) -> str:
         """Identifies this very spec."""
@@ -141,6 +156,11 @@ class ModelSpec(Part):
     def policy_metric(self) -> str:
         """The metric whose loss is decay."""
         return self.policy.metric or METRICS[self.target.kind][0]
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Columns of what the model says: ``score``, or of several classes a score each and ``label``."""
+        return answer_names(self.target.classes)
 
     @property
     def feature_names(self) -> list[str]:

@@ -29,9 +29,9 @@ class Feature(Part):
 class Target(Part):
     """What is predicted. ``binary`` is 0 or 1 and the score is the probability of 1; ``regression`` is a number.
 
-    ``multiclass`` is one of ``classes``, and the scores are the probability of each, in columns ``score.<class>``. It
-    is judged in the pure code (metrics, estimates, gates); it cannot be backtested, trained and served yet
-    (`trimtab.models` refuses such a folder).
+    ``multiclass`` is one of ``classes``, as the text that the source returns (whole numbers as their digits), and the
+    scores are the probability of each, in columns ``score.<class>``; ``label`` is the likeliest. Outcomes are kept by
+    the place of their class: once a model has served, classes are added at the end, never moved or taken away.
     """
 
     name: str
@@ -44,6 +44,8 @@ class Target(Part):
             raise ValueError(f"classes is {self.classes}; a multiclass target needs three or more, each once")
         if self.kind != "multiclass" and self.classes:
             raise ValueError(f"classes is {self.classes}; a {self.kind} target has none")
+        if not all(self.classes):
+            raise ValueError(f"classes is {self.classes}; each must have a name")
         return self
 
 
@@ -51,7 +53,8 @@ class Trainer(Part):
     """One way to make a candidate: a function ``(matrix, target, categorical, seed, **parameters) -> estimator``.
 
     ``matrix`` is float64 of shape (rows, features) with categories as codes and NaN for missing, ``categorical`` a
-    boolean array of shape (features,); the estimator follows scikit-learn's ``predict_proba`` (binary) or ``predict``.
+    boolean array of shape (features,); the estimator follows scikit-learn's ``predict_proba`` (binary, multiclass) or
+    ``predict``. A multiclass ``target`` is the place of the class, 0 for the first, int64.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")

@@ -136,9 +136,7 @@ def _manifest(
     spec: ModelSpec, features: tuple[FeatureColumn, ...], artifact_format: Literal["onnx", "skops"]
 ) -> Manifest:
     environment = lock_digest(export_lock(artifact_format))
-    if spec.target.kind == "multiclass":
-        raise TrainingError(f"{spec.name}: a multiclass model cannot be trained and served yet")
-    return Manifest(spec.name, spec.target.kind, artifact_format, features, environment)
+    return Manifest(spec.name, spec.target.kind, artifact_format, features, environment, classes=spec.target.classes)
 
 
 def _prove(spec: ModelSpec, manifest: Manifest, rows: np.ndarray, expected: np.ndarray, folder: Path) -> None:
@@ -175,12 +173,18 @@ def _dump(estimator: Any, path: Path) -> None:
 
 def _scores(spec: ModelSpec, estimator: Any, rows: np.ndarray) -> np.ndarray:
     """Score with the estimator itself, and refuse what could not be evaluated and served."""
-    method = "predict_proba" if spec.target.kind == "binary" else "predict"
+    method = "predict" if spec.target.kind == "regression" else "predict_proba"
     if not callable(getattr(estimator, method, None)):
         raise TrainingError(f"{spec.name}: the trainer returned {type(estimator).__name__}; it needs {method}()")
     classes = getattr(estimator, "classes_", None)
     if spec.target.kind == "binary" and classes is not None and list(classes) != [0, 1]:
         raise TrainingError(f"{spec.name}: the estimator knows the classes {list(classes)}; they must be 0 and 1")
+    if spec.target.classes and (classes is None or list(classes) != list(range(len(spec.target.classes)))):
+        known = "no classes_" if classes is None else f"the classes {list(classes)}"
+        raise TrainingError(
+            f"{spec.name}: the estimator knows {known}; they must be the places of {list(spec.target.classes)}, 0 to "
+            f"{len(spec.target.classes) - 1}, in that order, as the trainer is given them"
+        )
     try:
         scores = estimator_scorer(estimator, spec.target.kind)(rows)
     except (ValueError, IndexError, TypeError) as error:
@@ -188,10 +192,10 @@ def _scores(spec: ModelSpec, estimator: Any, rows: np.ndarray) -> np.ndarray:
             f"{spec.name}: {type(estimator).__name__} does not score rows that may come in "
             f"(missing values, unseen categories and values out of range among them): {error}"
         ) from error
-    if scores.shape != (len(rows),):
-        raise TrainingError(
-            f"{spec.name}: {method}() gave shape {scores.shape}; one score a row is needed: {len(rows)}"
-        )
+    wanted = (len(rows), len(spec.target.classes)) if spec.target.classes else (len(rows),)
+    if scores.shape != wanted:
+        each = "one score a row and class" if spec.target.classes else "one score a row"
+        raise TrainingError(f"{spec.name}: {method}() gave shape {scores.shape}; {each} is needed: {wanted}")
     if not np.isfinite(scores).all():
         raise TrainingError(f"{spec.name}: {int((~np.isfinite(scores)).sum())} of {len(rows)} scores are no numbers")
     return scores

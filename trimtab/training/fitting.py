@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trimtab.decay.answers import target_of
 from trimtab.errors import TrainingError, TrimtabError
 from trimtab.scoring.model import Encoder, FeatureColumn
 from trimtab.spec import ModelSpec, Trainer
@@ -32,14 +33,19 @@ def fit(
     Raises
     ------
     TrainingError
-        If a binary target has one class alone, or the trainer fails.
+        If a class of the target has no row, or the trainer fails.
     """
     features = feature_manifest(spec, table)
     matrix = Encoder(features)(feature_columns(spec, table))
-    target = table.column(spec.target.name).to_numpy()
+    target = target_of(spec, table)
     categorical = np.array([feature.type == "category" for feature in features])
     if spec.target.kind == "binary" and len(np.unique(target)) == 1:
         raise TrainingError(f"{spec.name}: all {len(target)} rows have target {target[0]}; both classes are needed")
+    if missing := [name for at, name in enumerate(spec.target.classes) if not (target == at).any()]:
+        raise TrainingError(
+            f"{spec.name}: none of {len(target)} rows has target {', '.join(map(repr, missing))}; a model is trained "
+            "on some rows of every class: choose a longer training.window, or leave out the class"
+        )
     try:
         return features, function(matrix, target, categorical, trainer.seed, **trainer.parameters)
     except TrimtabError:

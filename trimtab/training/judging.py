@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 
+from trimtab.decay.answers import target_of
 from trimtab.decay.slices import slice_labels
 from trimtab.metrics import compare
 from trimtab.records import Evaluation, SliceScore
@@ -36,11 +37,11 @@ def judge(
     table
         The rows: features and target.
     scores
-        By candidate id, what it says of them, of shape (rows,).
+        By candidate id, what it says of them, of shape (rows,); of several classes (rows, classes).
     champion_id
         Which of them serves; None before the first release.
     """
-    target = table.column(spec.target.name).to_numpy()
+    target = target_of(spec, table)
     result = compare(
         spec.target.kind,
         target,

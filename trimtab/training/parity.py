@@ -51,9 +51,9 @@ def check_parity(expected: np.ndarray, actual: np.ndarray, threshold: float | No
     Parameters
     ----------
     expected, actual
-        Of shape (rows,).
+        Of shape (rows,), or of several classes (rows, classes).
     threshold
-        Of the decision for a binary model: labels must be identical too; None for a regression.
+        Of the decision for a binary model: labels must be identical too, as those of several classes; None for others.
 
     Raises
     ------
@@ -62,11 +62,18 @@ def check_parity(expected: np.ndarray, actual: np.ndarray, threshold: float | No
     """
     allowed = PARITY_TOLERANCE * np.maximum(1.0, np.abs(expected))
     wrong = ~(np.abs(actual - expected) <= allowed)
+    if expected.ndim == 2:
+        wrong = wrong.any(axis=1)
     if wrong.any():
         worst = float(np.abs(actual - expected)[wrong].max())
         raise ParityError(
             f"{int(wrong.sum())} of {len(expected)} scores differ, by up to {worst:.3g}; "
             f"{PARITY_TOLERANCE:g} is allowed"
         )
-    if threshold is not None and (flipped := int(((actual >= threshold) != (expected >= threshold)).sum())):
+    flipped = 0
+    if expected.ndim == 2:
+        flipped = int((actual.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    elif threshold is not None:
+        flipped = int(((actual >= threshold) != (expected >= threshold)).sum())
+    if flipped:
         raise ParityError(f"{flipped} of {len(expected)} labels differ; none may")

@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trimtab.answers import class_name
 from trimtab.errors import SourceError, TrimtabError
 from trimtab.models import Model
 from trimtab.records import Snapshot
-from trimtab.spec import ModelSpec
+from trimtab.spec import ModelSpec, Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,6 +202,8 @@ def _boolean(name: str, values: pd.Series[Any]) -> pa.Array:
 
 def _target(spec: ModelSpec, values: pd.Series[Any]) -> pa.Array:
     name = spec.target.name
+    if spec.target.classes:
+        return _class(spec.target, values)
     numbers = _floats(name, values, "a number")
     if np.isnan(numbers).any():
         raise SourceError(
@@ -213,6 +216,21 @@ def _target(spec: ModelSpec, values: pd.Series[Any]) -> pa.Array:
     if len(wrong):
         raise SourceError(f"target {name!r} holds {wrong[0]:g} ({len(wrong)} such rows); a binary target is 0 or 1")
     return pa.array(numbers.astype(np.int64))
+
+
+def _class(target: Target, values: pd.Series[Any]) -> pa.Array:
+    names = [None if missing else class_name(value) for value, missing in zip(values, values.isna(), strict=True)]
+    if count := names.count(None):
+        raise SourceError(
+            f"target {target.name!r} is missing in {count} of {len(names)} rows; "
+            "the source must return only rows whose target was known"
+        )
+    if unknown := sorted(set(names) - set(target.classes)):  # type: ignore[type-var]
+        rows = sum(name in unknown for name in names)
+        raise SourceError(
+            f"target {target.name!r} holds {unknown[0]!r} ({rows} such rows); it must be one of {list(target.classes)}"
+        )
+    return pa.array(names, type=pa.string())
 
 
 def _floats(name: str, values: pd.Series[Any], expected: str) -> np.ndarray:

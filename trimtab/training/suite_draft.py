@@ -189,8 +189,12 @@ def _repeats(spec: ModelSpec, rows: pa.Table, look_at: list[str]) -> Iterator[It
 
 def _of_target(spec: ModelSpec, rows: pa.Table) -> Iterator[Item]:
     name = spec.target.name
-    values = np.asarray(rows[name].to_numpy(), dtype=np.float64)
     yield _not_null(name, 0.0, "the target of every row was known")
+    if spec.target.classes:
+        classes = list(spec.target.classes)
+        yield _item("expect_column_values_to_be_in_set", "the target's classes", column=name, value_set=classes)
+        return
+    values = np.asarray(rows[name].to_numpy(), dtype=np.float64)
     if spec.target.kind == "binary":
         yield _item("expect_column_values_to_be_in_set", "a binary target", column=name, value_set=[0, 1])
         mean = float(values.mean())

@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
+from trimtab.answers import SCORE
 from trimtab.decay.profile.categories import CategoryCounter
 from trimtab.decay.profile.choosing import choose_bins
 from trimtab.decay.profile.numbers import NumberCounter, Scratch
@@ -24,8 +22,6 @@ from trimtab.decay.profile.stored import bins_digest, from_bytes, merge_stored, 
 from trimtab.decay.profile.threads import by_columns
 from trimtab.decay.profile.values import Bins, ColumnProfile, ColumnType, Profile, Quantile, merge
 from trimtab.spec import Feature
-
-SCORE = "score"
 
 __all__ = [
     "SCORE",
@@ -74,7 +70,7 @@ def profile(source: Source, bins: Sequence[Bins]) -> Profile:
     return Profile(columns=by_columns(source, bins, counted))
 
 
-def reference_profile(table: Source, features: Sequence[Feature], score: Sequence[float]) -> Profile:
+def reference_profile(table: Source, features: Sequence[Feature], answers: Source, said: Sequence[Feature]) -> Profile:
     """The profile that windows are compared with: bins are chosen here, and kept with the model.
 
     Parameters
@@ -83,10 +79,11 @@ def reference_profile(table: Source, features: Sequence[Feature], score: Sequenc
         The training rows, with a column for each feature.
     features
         The model's features.
-    score
-        The model's scores on rows that it was not trained on, of shape (rows,).
+    answers
+        What the model said of rows that it was not trained on, with a column for each of ``said``.
+    said
+        The columns of an answer, such as ``score``.
     """
-    scores = pa.table({SCORE: pa.array(np.asarray(score, dtype=np.float64))})
     of_features = profile(table, choose_bins(table, {feature.name: feature.type for feature in features}))
-    of_score = profile(scores, choose_bins(scores, {SCORE: "number"}))
-    return Profile(columns=of_features.columns + of_score.columns)
+    of_answers = profile(answers, choose_bins(answers, {one.name: one.type for one in said}))
+    return Profile(columns=of_features.columns + of_answers.columns)

@@ -23,25 +23,29 @@ class Answers:
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        self._labelled = route.kind == "binary"
-        self._base = {
-            "model_name": route.model,
-            "model_version": route.version,
-            "parameters": {"release_id": route.release_id},
-        }
+        self._labelled = route.kind != "regression"
+        self._classes = route.classes
+        self._datatypes = {**_DATATYPES, "label": "BYTES"} if route.classes else _DATATYPES
+        self._parameters = {"release_id": route.release_id} | ({"classes": route.classes} if route.classes else {})
+        self._base = {"model_name": route.model, "model_version": route.version, "parameters": self._parameters}
         # The usual answer is one of JSON, with all outputs: its fixed parts are encoded once.
         self._head = _encode(self._base)[:-1] + b',"outputs":['
         self._score = b'{"name":"score","datatype":"FP64","shape":[%d],"data":%b},'
         self._label = b'{"name":"label","datatype":"INT64","shape":[%d],"data":%b},'
+        if route.classes:
+            self._score = self._score.replace(b"[%d]", b"[%%d,%d]" % len(route.classes))
+            self._label = self._label.replace(b"INT64", b"BYTES")
         self._ids = b'{"name":"prediction_id","datatype":"BYTES","shape":[%d],"data":%b}]'
 
     @property
-    def outputs(self) -> list[tuple[str, str]]:
-        """Name and datatype of each output."""
-        return [(name, _DATATYPES[name]) for name in (OUTPUTS if self._labelled else ("score", "prediction_id"))]
+    def outputs(self) -> list[tuple[str, str, list[int]]]:
+        """Name, datatype and shape of each output; -1 is the number of rows."""
+        names = OUTPUTS if self._labelled else ("score", "prediction_id")
+        return [(name, self._datatypes[name], self._shape(name, -1)) for name in names]
 
     def infer(self, rows: Rows, ids: bytes, scores: np.ndarray) -> tuple[bytes, int | None]:
-        """The V2 answer: ``score``, ``label`` of a binary model, ``prediction_id``.
+        """The V2 answer: ``score`` (a number a row, of several classes a list), ``label`` but of a regression,
+        ``prediction_id``.
 
         Parameters
         ----------
@@ -49,7 +53,7 @@ class Answers:
         ids
             Of n rows, as `id_characters` writes them.
         scores
-            float64 of shape (n,).
+            float64 of shape (n,), of several classes (n, classes).
 
         Returns
         -------
@@ -68,12 +72,15 @@ class Answers:
         return b"".join(parts), None
 
     def invocation(self, ids: bytes, scores: np.ndarray) -> bytes:
-        """MLflow's answer: a ``predictions`` list with an object a row. The parameters are those of :meth:`infer`."""
+        """MLflow's answer: a ``predictions`` list with an object a row; ``score`` is by class where there are several.
+
+        The parameters are those of :meth:`infer`.
+        """
         texts, values = _texts(ids), scores.tolist()
         if self._labelled:
             predictions: list[dict[str, Any]] = [
                 {"score": score, "label": label, "prediction_id": text}
-                for score, label, text in zip(values, self._labels(values), texts, strict=True)
+                for score, label, text in zip(self._named(values), self._labels(values), texts, strict=True)
             ]
         else:
             predictions = [{"score": s, "prediction_id": text} for s, text in zip(values, texts, strict=True)]
@@ -88,16 +95,20 @@ class Answers:
         )
 
     def _as_asked(self, rows: Rows, ids: bytes, scores: np.ndarray) -> tuple[bytes, int | None]:
-        names = rows.asked.names or [name for name, _ in self.outputs]
+        names = rows.asked.names or [name for name, *_ in self.outputs]
         answer: dict[str, Any] = dict(self._base)
         if rows.request_id:
             answer["id"] = rows.request_id
         if "prediction_id" not in names:
             # Whoever asks for the score alone can still name the prediction later.
-            answer["parameters"] = {"release_id": self._route.release_id, "prediction_ids": _texts(ids)}
+            answer["parameters"] = {**self._parameters, "prediction_ids": _texts(ids)}
         outputs, tensors = [], []
         for name in names:
-            output: dict[str, Any] = {"name": name, "datatype": _DATATYPES[name], "shape": [len(scores)]}
+            output: dict[str, Any] = {
+                "name": name,
+                "datatype": self._datatypes[name],
+                "shape": self._shape(name, len(scores)),
+            }
             if name in rows.asked.binary:
                 tensors.append(self._tensor(name, ids, scores))
                 output["parameters"] = {"binary_data_size": len(tensors[-1])}
@@ -112,9 +123,21 @@ class Answers:
     def _tensor(self, name: str, ids: bytes, scores: np.ndarray) -> bytes:
         if name == "prediction_id":
             return _id_tensor(ids)
-        return write_tensor(scores if name == "score" else scores >= self._route.decision_threshold, _DATATYPES[name])
+        if name == "score":
+            return write_tensor(scores, self._datatypes[name])
+        labels = self._labels(scores.tolist()) if self._classes else scores >= self._route.decision_threshold
+        return write_tensor(labels, self._datatypes[name])
 
-    def _labels(self, scores: list[float]) -> list[int]:
+    def _shape(self, name: str, rows: int) -> list[int]:
+        return [rows, len(self._classes)] if name == "score" and self._classes else [rows]
+
+    def _named(self, scores: list[Any]) -> list[Any]:
+        return [dict(zip(self._classes, row, strict=True)) for row in scores] if self._classes else scores
+
+    def _labels(self, scores: list[Any]) -> list[Any]:
+        """Of each row: its class's name where there are several, else 1 where the threshold is reached and 0."""
+        if self._classes:
+            return [self._classes[place] for place in np.argmax(scores, axis=1)]
         threshold = self._route.decision_threshold
         return [1 if score >= threshold else 0 for score in scores]
 

@@ -88,7 +88,7 @@ def asked_outputs(outputs: list[AskedOutput], parameters: dict[str, Any], route:
     every = parameters.get("binary_data_output") is True
     if not outputs and not every:
         return ALL_AS_JSON
-    there = OUTPUTS if route.kind == "binary" else ("score", "prediction_id")
+    there = OUTPUTS if route.kind != "regression" else ("score", "prediction_id")
     for output in outputs:
         if output.name not in there:
             raise RequestError(400, f"there is no output {output.name!r}; model {route.model!r} answers {list(there)}")
