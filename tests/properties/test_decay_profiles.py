@@ -134,9 +134,8 @@ def test_categories_beyond_the_limit_are_counted_together():
 def test_the_reference_holds_features_and_scores_of_different_rows():
     """Scores are of the evaluation slice, features of the training rows."""
     features = [Feature(name="x", type="number"), Feature(name="b", type="boolean")]
-    reference = reference_profile(
-        pa.table({"x": [1.0, 2.0], "b": [True, None], "y": [1, 0]}), features, [0.1, 0.2, 0.3]
-    )
+    rows, said = pa.table({"x": [1.0, 2.0], "b": [True, None], "y": [1, 0]}), pa.table({"score": [0.1, 0.2, 0.3]})
+    reference = reference_profile(rows, features, said, [Feature(name="score", type="number")])
     assert [column.bins.column for column in reference.columns] == ["x", "b", "score"]
     assert [column.rows for column in reference.columns] == [2, 2, 3]
     assert reference.column("b").bins.categories == ("true",)

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, roc_auc_score
 
+from trimtab.decay.answers import scores_of
 from trimtab.decay.bias import gaps_of, selections_of
 from trimtab.decay.calibration import calibration_error
 from trimtab.decay.fairness import gaps
-from trimtab.decay.reference import Reference, scores_of, write_reference
+from trimtab.decay.reference import Reference, write_reference
 from trimtab.decay.slice_performance import slice_performance
 from trimtab.decay.slices import Groups, group_rows
 from trimtab.decay.standard_error import with_standard_error
