@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.decay.answers import answer_types
 from trimtab.decay.parity import DRIFT_SHARE, METHODS, Verdict
-from trimtab.decay.profile import SCORE
 from trimtab.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def write_report(
     spec
         Names the features and their types.
     reference, incoming
-        Rows to plot: the features and ``score``. Columns without a value on either side are left out, for Evidently
+        Rows to plot: the features and the answer. Columns without a value on either side are left out, for Evidently
         refuses them.
     verdicts
         Of every column that is drawn.
@@ -68,9 +68,10 @@ def write_report(
     """
     from evidently import DataDefinition, Dataset, Report
 
-    numeric = {feature.name for feature in spec.features if feature.type in ("number", "integer")} | {SCORE}
+    columns = (*spec.features, *answer_types(spec))
+    numeric = {one.name for one in columns if one.type in ("number", "integer")}
     by_name = {one.column: one for one in verdicts}
-    names = [name for name in (*spec.feature_names, SCORE) if name in by_name]
+    names = [one.name for one in columns if one.name in by_name]
     sides = [_frame(_sampled(rows), names, numeric) for rows in (incoming, reference)]
     drawn = [name for name in names if all(side[name].notna().any() for side in sides)]
     if not drawn:

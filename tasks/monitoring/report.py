@@ -21,7 +21,7 @@ from tasks.monitoring.tell import PICTURE
 from tasks.monitoring.window import Window, report_path
 from trimtab.decay.parity import Verdict, verdicts
 from trimtab.decay.performance import Performance
-from trimtab.decay.profile import SCORE, Profile
+from trimtab.decay.profile import Profile
 from trimtab.records import Ruling, Signal
 from trimtab.settings import Settings
 
@@ -81,7 +81,7 @@ def _verdicts(window: Window, incoming: pa.Table, profile: Profile) -> tuple[Ver
     training: list[pa.Table] = []
 
     def exact(column: str) -> tuple[np.ndarray, np.ndarray] | None:
-        if column == SCORE:
+        if column in window.spec.answer_names:
             return None
         if not training:
             training.append(training_rows(window))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from trimtab.decay.distance import Distance
 from trimtab.decay.measurements import Measurements
-from trimtab.decay.profile import SCORE
 from trimtab.decay.signals.names import FAULT, NULL_RISE, ROWS, VALIDATION
 from trimtab.records import Signal
 from trimtab.spec import ModelSpec
@@ -43,7 +42,7 @@ def of_data(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
         )
     for distance in window.distances:
         rise = distance.null_share - distance.reference_null_share
-        if distance.column != SCORE and rise > 0:
+        if distance.column not in spec.answer_names and rise > 0:
             yield Signal(
                 name=NULL_RISE + distance.column,
                 value=rise,

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from trimtab.decay.distance import Distance
 from trimtab.decay.measurements import Measurements
-from trimtab.decay.profile import SCORE
 from trimtab.decay.signals.names import DRIFT, DRIFTED_IMPORTANCE, DRIFTED_SHARE, MULTIVARIATE
 from trimtab.records import Ruling, Signal
 from trimtab.spec import ModelSpec
 
 
 def of_drift(spec: ModelSpec, window: Measurements, earlier: Sequence[Ruling] = ()) -> Iterator[Signal]:
-    """The share of features that drifted, plain and by importance; every feature and the score, the farthest first; all
-    features together."""
+    """The share of features that drifted, plain and by importance; every feature and the answer, the farthest first;
+    all features together."""
     usual = {shift.column: shift.usual for shift in window.shifts}
     found = [_of_column(spec, distance, usual.get(distance.column, 0.0)) for distance in window.distances]
-    drifted = {signal.name.removeprefix(DRIFT) for signal in found if signal.breached} - {SCORE}
-    features = [signal for signal in found if signal.name != DRIFT + SCORE]
+    drifted = {signal.name.removeprefix(DRIFT) for signal in found if signal.breached} - {*spec.answer_names}
+    features = [signal for signal in found if signal.name.removeprefix(DRIFT) not in spec.answer_names]
     if features:
         yield _share(
             spec, DRIFTED_SHARE, len(drifted) / len(features), window, f"{len(drifted)} of {len(features)} features"
