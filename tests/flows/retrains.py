@@ -1,4 +1,4 @@
-"""Retrain runs that can be killed: each in a fork of one warm process, on a real Prefect, MLflow and gateway.
+"""Retrain and watch runs that can be killed: each in a fork of one warm process, on a real Prefect, MLflow and gateway.
 
 Run as a module it is that process: it reads a request a line, forks, and answers how the fork ended. A fork kills
 itself with SIGKILL right after the first task that is not among those it is told to let pass.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from trimtab.ledger import Ledger
-from trimtab.records import Retraining
+from trimtab.records import Retraining, Ruling
 from trimtab.services.definitions import environment
 from trimtab.serving.client import GatewayClient
 from trimtab.settings import Settings
@@ -28,12 +28,16 @@ from trimtab.settings import Settings
 
 @dataclass
 class Outcome:
-    """How a run ended: completed, failed with an error, or killed; and the tasks that completed before."""
+    """How a run ended: completed, failed with an error, or killed; and the tasks that completed before.
+
+    What it returned is in ``retraining`` or, of a watch, in ``ruling``.
+    """
 
     ended: str
     error: str
     tasks: list[str]
     retraining: Retraining | None
+    ruling: Ruling | None = None
 
 
 class Retrains:
@@ -63,21 +67,37 @@ class Retrains:
         self.gateway.close()
 
     def run(
-        self, as_of: datetime, key: str, let_pass: list[str] | None = None, env: dict[str, str] | None = None
+        self,
+        as_of: datetime,
+        key: str,
+        let_pass: list[str] | None = None,
+        env: dict[str, str] | None = None,
+        model: str = "loan",
     ) -> Outcome:
-        """Retrain the loan model for the manual cause of that key.
+        """Retrain a model for the manual cause of that key.
 
         With ``let_pass`` the run is killed after the first task that is not in it; ``env`` are variables of this run
         alone.
         """
+        return self._ask({"as_of": as_of.isoformat(), "key": key, "let_pass": let_pass, "env": env or {}}, model)
+
+    def watch(self, model: str, as_of: datetime) -> Outcome:
+        """Judge the window of a model that ends at ``as_of``."""
+        return self._ask({"as_of": as_of.isoformat(), "key": None, "let_pass": None, "env": {}}, model)
+
+    def _ask(self, request: dict[str, Any], model: str) -> Outcome:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"as_of": as_of.isoformat(), "key": key, "let_pass": let_pass, "env": env or {}}
+        request = {**request, "model": model}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
-        stated = answer.pop("retraining")
-        return Outcome(**answer, retraining=None if stated is None else Retraining.model_validate_json(stated))
+        retraining, ruling = (answer.pop(name) for name in ("retraining", "ruling"))
+        return Outcome(
+            **answer,
+            retraining=None if retraining is None else Retraining.model_validate_json(retraining),
+            ruling=None if ruling is None else Ruling.model_validate_json(ruling),
+        )
 
 
 def _serve() -> None:
@@ -104,7 +124,7 @@ def _serve() -> None:
         with os.fdopen(reading) as pipe:
             lines = pipe.read().splitlines()
         _, status = os.waitpid(child, 0)
-        last: dict[str, Any] = {"ended": "killed", "error": "", "retraining": None}
+        last: dict[str, Any] = {"ended": "killed", "error": "", "retraining": None, "ruling": None}
         if os.WIFEXITED(status) and lines:
             last = json.loads(lines.pop())
         answers.write(json.dumps({**last, "tasks": lines}) + "\n")
@@ -117,11 +137,16 @@ def _run(request: dict[str, Any], writing: int) -> None:
 
     completed = _Completed(writing, request["let_pass"])
     logging.getLogger("prefect.task_runs").addHandler(completed)
-    last = {"ended": "completed", "error": "", "retraining": None}
+    last: dict[str, Any] = {"ended": "completed", "error": "", "retraining": None, "ruling": None}
+    model, as_of = request["model"], datetime.fromisoformat(request["as_of"])
     try:
-        last["retraining"] = retrain(
-            "loan", datetime.fromisoformat(request["as_of"]), cause={"key": request["key"]}
-        ).model_dump_json()
+        if request["key"] is None:
+            from flows.watch import watch
+
+            ruling = watch(model, as_of)
+            last["ruling"] = ruling and ruling.model_dump_json()
+        else:
+            last["retraining"] = retrain(model, as_of, cause={"key": request["key"]}).model_dump_json()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
         last.update(ended="failed", error=f"{type(error).__name__}: {error}")
     os.write(writing, (json.dumps(last) + "\n").encode())

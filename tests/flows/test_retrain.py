@@ -7,15 +7,16 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.flows.retrains import Retrains
+from tests.models.parcel.data import load as load_parcels
 from trimtab.errors import TrimtabError
-from trimtab.records import Candidate, Decision, Release, Retraining, Validation
+from trimtab.records import Action, Candidate, Decision, Release, Retraining, Validation
 from trimtab.release.processes import ProcessRuntime
 from trimtab.services import Service, Supervisor, stack_services
 from trimtab.serving.client import GatewayClient
@@ -227,3 +228,37 @@ def test_a_run_killed_between_any_two_steps_is_finished_by_running_it_again(retr
     assert [bool(one.release_id) for one in retrains.ledger.records(Retraining, "loan")] == [True, False, True]
     assert running(retrains.settings) == [releases[-1].id]
     assert retrains.ledger.verify() > 0
+
+
+def test_a_model_of_several_classes_goes_all_the_way(retrains: Retrains) -> None:
+    """Trained, served, logged with a score a class, told what came true by name, and retrained when that turns over."""
+    run = retrains.run(BEFORE, "parcels", model="parcel")
+    assert run.ended == "completed", run.error
+    parcels = load_parcels(TURNED - timedelta(days=2, hours=6), TURNED, TURNED + timedelta(days=1))
+    columns = {name: parcels[name].tolist() for name in ("distance", "weight", "carrier", "express")}
+    answer = retrains.gateway.infer("parcel", columns, event_time=[time.to_pydatetime() for time in parcels.event_time])
+    assert answer["parameters"]["classes"] == ["early", "on time", "late"]
+    assert set(answer["label"]) == {"early", "on time", "late"}
+    assert all(sum(row) == pytest.approx(1) for row in answer["score"])
+    ids, times = (
+        answer["prediction_id"],
+        [f"{time + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}" for time in parcels.event_time],
+    )
+    stated = [
+        {"prediction_id": one, "value": value, "observed_at": time}
+        for one, value, time in zip(ids, parcels["arrival"], times, strict=True)
+    ]
+    with pytest.raises(TrimtabError, match=r"'lost'; it must be one of \['early', 'on time', 'late'\]"):
+        retrains.gateway.outcomes("parcel", [{**stated[0], "value": "lost"}])
+    assert retrains.gateway.outcomes("parcel", stated)["accepted"] == len(stated)
+    found = retrains.gateway.prediction(ids[0])
+    assert found["outcome"] == parcels["arrival"][0]
+    assert [found["record"][f"score.{name}"] for name in ("early", "on time", "late")] == answer["score"][0]
+    watched = retrains.watch("parcel", TURNED)
+    assert watched.ended == "completed", watched.error
+    assert watched.ruling is not None
+    assert watched.ruling.action is Action.RETRAIN, watched.ruling.reason
+    signals = {signal.name: signal for signal in watched.ruling.signals}
+    assert signals["performance.log_loss"].breached
+    assert {"estimated.log_loss", "calibration_error", "drift.score.on time", "drift.label"} <= signals.keys()
+    assert signals["drifted_share"].detail == "0 of 4 features"
