@@ -216,7 +216,7 @@ def test_trimtab_up_serves_until_interrupted_and_leaves_no_process(tmp_path: Pat
             [sys.executable, "-m", "trimtab.cli", "up"], env={**env, **urls}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        until(lambda: "Ctrl-C stops it all" in log.read_text() or up.poll() is not None, within_s=120)
+        until(lambda: "Ctrl-C stops it all" in log.read_text() or up.poll() is not None, within_s=240)
         assert up.poll() is None, log.read_text()
         family = psutil.Process(up.pid).children(recursive=True)
         check = subprocess.run(
