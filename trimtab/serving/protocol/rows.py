@@ -15,6 +15,7 @@ from trimtab.serving.protocol.columns import shown
 from trimtab.serving.tracing import TraceContext
 
 T = TypeVar("T")
+_EXPLAINED_BYTES = 1024 * 1024
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -55,7 +56,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, explain: Callable[[T],
     body
         As received.
     explain
-        Called with what a body means that holds NaN or Infinity, which are not JSON: it raises with their place.
+        Called with what a body means that holds NaN or Infinity, which are not JSON: it raises with their place. Not of
+        a body beyond a megabyte: to read it again would hold up every other caller for most of a second.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, explain: Callable[[T],
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if explain is not None:
+        if explain is not None and len(body) <= _EXPLAINED_BYTES:
             _explain_numbers(decoder, body, explain)
         raise RequestError(400, f"the body is not the JSON that is asked for: {error}") from error
 
