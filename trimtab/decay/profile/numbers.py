@@ -7,6 +7,7 @@ import numpy as np
 from trimtab.decay.profile.values import Bins, ColumnProfile, first_others
 
 CELLS = 16_384
+_CROWDED = 2**31
 CHUNK = 8_192
 """Values that are counted at once: what is made of them on the way stays in a core's cache."""
 
@@ -42,7 +43,8 @@ class Binner:
         cells = np.empty(len(edges), dtype=np.intp)
         self._write_cells(edges - origin, np.empty(len(edges)), cells)
         self._before = np.searchsorted(cells, np.arange(CELLS), side="left")
-        self._is_crowded = np.bincount(cells, minlength=CELLS) > 1
+        # No edge has that place, so that no value is above it: it says that there must be a search.
+        self._before[np.bincount(cells, minlength=CELLS) > 1] = _CROWDED
         self._bounds = np.append(edges, np.inf)
 
     def find(self, values: np.ndarray, shifted: np.ndarray, scratch: Scratch) -> np.ndarray:
@@ -60,7 +62,7 @@ class Binner:
         self._before.take(cells, out=found, mode="clip")
         self._bounds.take(found, out=places, mode="clip")
         np.add(found, np.greater(values, places, out=flags), out=found)
-        crowded = np.flatnonzero(self._is_crowded.take(cells, out=flags, mode="clip"))
+        crowded = np.flatnonzero(np.equal(found, _CROWDED, out=flags))
         if len(crowded):
             found[crowded] = np.searchsorted(self.edges, values[crowded], side="left")
         return found
@@ -144,11 +146,11 @@ class NumberCounter:
 
     def _add_ties(self, values: np.ndarray, found: np.ndarray, counts: np.ndarray) -> None:
         tied = self.tied.take(found, out=self.scratch.places[: len(values)], mode="clip")
-        is_tie = np.equal(values, tied, out=self.scratch.flags[: len(values)])
-        if is_tie.all():
-            self.ties += counts
+        off = np.flatnonzero(np.not_equal(values, tied, out=self.scratch.flags[: len(values)]))
+        self.ties += counts
+        if not len(off):
             return
-        self.ties += np.bincount(found[is_tie], minlength=self.bins.size)
-        unknown, times = np.unique(values[~is_tie] + 0.0, return_counts=True)
+        self.ties -= np.bincount(found[off], minlength=self.bins.size)
+        unknown, times = np.unique(values[off] + 0.0, return_counts=True)
         named = {repr(value): count for value, count in zip(unknown.tolist(), times.tolist(), strict=True)}
         self.others = first_others([self.others, named])
