@@ -49,7 +49,7 @@ def profile(source: Source, bins: Sequence[Bins]) -> Profile:
     ----------
     source
         An Arrow table, a Parquet file or several, or a DuckDB relation, such as ``connection.table(name)`` of what
-        :func:`trimtab.predictions.scan.register` made a table. Of it some 16,000 rows are held at a time.
+        :func:`trimtab.predictions.scan.register` made a table. Of it some 33,000 rows are held at a time.
     bins
         Which columns, and where their counts go.
 

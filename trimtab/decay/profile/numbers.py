@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from trimtab.decay.profile.values import Bins, ColumnProfile, first_others
@@ -62,7 +64,7 @@ class Binner:
         self._before.take(cells, out=found, mode="clip")
         self._bounds.take(found, out=places, mode="clip")
         np.add(found, np.greater(values, places, out=flags), out=found)
-        crowded = np.flatnonzero(np.equal(found, _CROWDED, out=flags))
+        (crowded,) = np.equal(found, _CROWDED, out=flags).nonzero()
         if len(crowded):
             found[crowded] = np.searchsorted(self.edges, values[crowded], side="left")
         return found
@@ -78,7 +80,7 @@ class NumberCounter:
     """Adds up one numeric column."""
 
     def __init__(self, bins: Bins, scratch: Scratch) -> None:
-        self.bins = bins
+        self.bins, self.size, self.origin = bins, bins.size, bins.origin
         self.scratch = scratch
         edges = bins.edge_array
         self.binner = Binner(edges, bins.origin) if len(edges) else None
@@ -86,7 +88,7 @@ class NumberCounter:
         self.tied = np.append(edges, np.nan)
         self.tied[0] = np.nan
         self.counts = np.zeros(bins.size, dtype=np.int64)
-        self.sums = np.zeros(bins.size)
+        self.sums = np.zeros(self.size)
         self.ties = np.zeros(bins.size if bins.discrete else 0, dtype=np.int64)
         self.others: dict[str, int] = {}
         self.rows = self.nulls = self.infinities = 0
@@ -112,7 +114,7 @@ class NumberCounter:
             infinities=self.infinities,
             minimum=self.minimum if valid else None,
             maximum=self.maximum if valid else None,
-            total=float(self.sums.sum() + valid * self.bins.origin),
+            total=float(self.sums.sum() + valid * self.origin),
             sums=tuple(self.sums.tolist()),
             squares=self.squares,
             ties=tuple(self.ties.tolist()),
@@ -121,8 +123,8 @@ class NumberCounter:
 
     def _add_chunk(self, values: np.ndarray) -> None:
         # A NaN is both the least and the greatest.
-        low, high = float(values.min()), float(values.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
+        low, high = float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
+        if not (math.isfinite(low) and math.isfinite(high)):
             nulls = int(np.isnan(values).sum())
             finite = values[np.isfinite(values)]
             self.nulls += nulls
@@ -135,22 +137,22 @@ class NumberCounter:
         self._add_finite(values)
 
     def _add_finite(self, values: np.ndarray) -> None:
-        shifted = np.subtract(values, self.bins.origin, out=self.scratch.shifted[: len(values)])
+        shifted = np.subtract(values, self.origin, out=self.scratch.shifted[: len(values)])
         found = self.binner.find(values, shifted, self.scratch) if self.binner else np.zeros(len(values), dtype=np.intp)
-        counts = np.bincount(found, minlength=self.bins.size)
+        counts = np.bincount(found, minlength=self.size)
         self.counts += counts
-        self.sums += np.bincount(found, weights=shifted, minlength=self.bins.size)
+        self.sums += np.bincount(found, weights=shifted, minlength=self.size)
         self.squares += float(np.dot(shifted, shifted))
         if self.bins.discrete:
             self._add_ties(values, found, counts)
 
     def _add_ties(self, values: np.ndarray, found: np.ndarray, counts: np.ndarray) -> None:
         tied = self.tied.take(found, out=self.scratch.places[: len(values)], mode="clip")
-        off = np.flatnonzero(np.not_equal(values, tied, out=self.scratch.flags[: len(values)]))
+        (off,) = np.not_equal(values, tied, out=self.scratch.flags[: len(values)]).nonzero()
         self.ties += counts
         if not len(off):
             return
-        self.ties -= np.bincount(found[off], minlength=self.bins.size)
+        self.ties -= np.bincount(found[off], minlength=self.size)
         unknown, times = np.unique(values[off] + 0.0, return_counts=True)
         named = {repr(value): count for value, count in zip(unknown.tolist(), times.tolist(), strict=True)}
         self.others = first_others([self.others, named])

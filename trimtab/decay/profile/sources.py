@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 Source: TypeAlias = "pa.Table | Path | Sequence[Path] | duckdb.DuckDBPyRelation"
-BATCH_ROWS = 16_384
+BATCH_ROWS = 32_768
 """Few enough that what is read is still in the caches when it is counted, and its memory used again for the next."""
 RUN_ROWS = 131_072
 """Of a Parquet file, how many rows are asked for at once; whole row groups at least."""
