@@ -4,6 +4,8 @@ Where to go to change:
 
 How columns are counted
     profile/ · which values single-row rules see: rows.py
+What a model said, and what came true, as arrays
+    answers.py (the names of its columns: trimtab/answers.py)
 What windows are compared with
     reference.py · how far its own windows went: own_windows.py, soundness.py · what the model owes to each feature:
     importance.py

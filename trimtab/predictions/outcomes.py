@@ -148,19 +148,18 @@ class Outcomes:
         """
         if not self.path.exists():
             return []
-        classes = self._log.classes()
         with self._database.reading() as connection:
-            return [
-                {
-                    "value": outcome_name(value, classes),
-                    "observed_at": from_microseconds(observed_at),
-                    "recorded_at": from_microseconds(recorded_at),
-                    "correction": bool(correction),
-                }
-                for value, observed_at, recorded_at, correction in connection.execute(
-                    _HISTORY, (id_bytes(prediction_id),)
-                )
-            ]
+            stated = connection.execute(_HISTORY, (id_bytes(prediction_id),)).fetchall()
+        classes = self._log.classes() if stated else ()
+        return [
+            {
+                "value": outcome_name(value, classes),
+                "observed_at": from_microseconds(observed_at),
+                "recorded_at": from_microseconds(recorded_at),
+                "correction": bool(correction),
+            }
+            for value, observed_at, recorded_at, correction in stated
+        ]
 
     def forget(self, ids: Sequence[bytes]) -> int:
         """Delete every statement about these predictions for good, as retention asks; returns how many there were."""

@@ -36,7 +36,8 @@ class TrimtabModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         self._artifact = reader.Artifact.load(Path(context.artifacts[ARTIFACT]))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Score a data frame of shape (rows, columns); returns float64 scores of shape (rows,)."""
+        """Score a data frame of shape (rows, columns); returns float64 scores of shape (rows,), or (rows,
+        classes)."""
         columns = {
             str(name): [None if missing else value for value, missing in zip(values, values.isna(), strict=True)]
             for name, values in model_input.items()
