@@ -118,3 +118,10 @@ def test_slices_of_a_number_are_its_quartiles() -> None:
     labels = slice_labels(pa.chunked_array([[1.0, 2.0, 3.0, 4.0, None, 5.0]]), "number")
     assert labels[4] == "null"
     assert len(set(labels)) == 5
+
+
+def test_nanoseconds_of_a_source_are_cut_to_microseconds() -> None:
+    """pandas reads many files to the nanosecond: that is no reason to refuse their rows."""
+    frame = loans()
+    finer = frame.assign(event_time=frame["event_time"].astype("datetime64[ns, UTC]") + pd.Timedelta(123, unit="ns"))
+    assert conform(MODEL.spec, finer, START, END, 100).equals(conform(MODEL.spec, frame, START, END, 100))

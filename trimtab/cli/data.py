@@ -139,12 +139,12 @@ def _of_snapshot(settings: Settings, model: str, snapshot_id: str | None) -> pa.
 
 
 def _of_source(model: LoadedModel, start: str, end: str) -> pa.Table:
-    from trimtab.training.snapshots import conform
+    from trimtab.training.snapshots import conform, load_rows
 
     spec, since, until = model.spec, parse_moment(start, "--from"), parse_moment(end, "--to")
     if since is None or until is None or since >= until:
         raise typer.BadParameter(f"--from is {start!r} and --to {end!r}; --from must come first")
-    frame = model.function(spec.source)(since, until, until + spec.label_maturity)
+    frame = load_rows(model, since, until, until + spec.label_maturity)
     return conform(spec, frame, since, until, 1)
 
 

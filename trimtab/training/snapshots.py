@@ -155,7 +155,8 @@ def _event_time(spec: ModelSpec, values: pd.Series[Any]) -> pa.Array:
         raise SourceError(
             f"column {spec.event_time!r} has {int(values.isna().sum())} rows without a time; each needs one"
         )
-    return pa.array(values, type=EVENT_TIME)
+    # pandas makes nanoseconds of many a source; a snapshot has microseconds.
+    return pa.array(values.dt.floor("us"), type=EVENT_TIME)
 
 
 def _check_span(spec: ModelSpec, values: pd.Series[Any], start: datetime, end: datetime) -> None:
