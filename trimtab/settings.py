@@ -234,6 +234,11 @@ class Settings:
         """Pages for people, served under ``reports_url``."""
         return self.home / "reports"
 
+    @property
+    def evidently_dir(self) -> Path:
+        """Evidently's workspace, for ``evidently ui --workspace``."""
+        return self.home / "evidently"
+
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""

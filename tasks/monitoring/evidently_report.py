@@ -10,6 +10,7 @@ import functools
 import html
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from trimtab.spec import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+    from evidently.core.report import Snapshot
 
 PLOTTED_ROWS = 500
 """Rows a side that the report plots."""
@@ -35,8 +37,8 @@ _BANNER = """<body>
 <a href="../../index.html" style="color: #cfe3f7">all reports</a> &nbsp;/&nbsp; <b>{title}</b>
 <div>{ruling}</div>
 <div style="color: #cfe3f7">Below: Evidently's own methods and verdicts, on all {rows:,} rows of the window; plots show
-{plotted} rows a side. trimtab's ruling does not follow from them: it asks for shifts that are large, significant after
-correction, and beyond what windows of the reference itself show.</div>
+at most {plotted} a side. trimtab's ruling does not follow from them: it asks for shifts that are large, significant
+after correction, and beyond what windows of the reference itself show.</div>
 </header>"""
 
 
@@ -49,7 +51,8 @@ def write_report(
     *,
     title: str,
     ruling: str,
-) -> None:
+    at: datetime,
+) -> Snapshot | None:
     """Render Evidently's DataDriftPreset with these verdicts, on samples of at most `PLOTTED_ROWS` rows a side.
 
     Parameters
@@ -65,6 +68,13 @@ def write_report(
         Where the page goes; its folder is made.
     title, ruling
         What the page is of, and what was ruled, in a sentence each.
+    at
+        When the window ended.
+
+    Returns
+    -------
+    Snapshot or None
+        Evidently's run behind the page, dated ``at``; None, and no page, if no column has values on both sides.
     """
     from evidently import DataDefinition, Dataset, Report
 
@@ -75,7 +85,7 @@ def write_report(
     sides = [_frame(_sampled(rows), names, numeric) for rows in (incoming, reference)]
     drawn = [name for name in names if all(side[name].notna().any() for side in sides)]
     if not drawn:
-        return
+        return None
     definition = DataDefinition(
         numerical_columns=[name for name in drawn if name in numeric],
         categorical_columns=[name for name in drawn if name not in numeric],
@@ -85,11 +95,15 @@ def write_report(
     token = _verdicts.set(by_name)
     try:
         preset = _preset()(per_column_method=methods, drift_share=DRIFT_SHARE)
-        page = Report([preset]).run(current, base).get_html_str(as_iframe=False)
+        # Evidently dates its own runs without a zone, and does not compare those with others.
+        dated = at.astimezone(UTC).replace(tzinfo=None)
+        run = Report([preset]).run(current, base, timestamp=dated, name=title, metadata={"ruling": ruling})
+        page = run.get_html_str(as_iframe=False)
     finally:
         _verdicts.reset(token)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_headed(page, title, ruling, incoming.num_rows))
+    return run
 
 
 def _headed(page: str, title: str, ruling: str, rows: int) -> str:

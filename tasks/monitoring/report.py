@@ -14,6 +14,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.evidently_report import write_report
+from tasks.monitoring.evidently_workspace import add_run
 from tasks.monitoring.measure import reference_of
 from tasks.monitoring.plots import picture
 from tasks.monitoring.reference import training_rows
@@ -47,7 +48,7 @@ def publish(
     settings = Settings.from_env()
     address = f"{settings.reports_url}/{report_path(window)}"
     if incoming.num_rows:
-        write_report(
+        run = write_report(
             window.spec,
             reference_of(window).plotted,
             incoming,
@@ -55,7 +56,10 @@ def publish(
             settings.reports_dir / report_path(window),
             title=f"{ruling.model} version {window.release.version}, {_span(window)}",
             ruling=f"{ruling.action}: {ruling.reason}",
+            at=window.end,
         )
+        if run is not None:
+            add_run(settings.evidently_dir, ruling.model, ruling.id, run)
         create_link_artifact(key=f"{ruling.model}-drift-report", link=address, link_text="Evidently report")
     drawn = picture(window, ruling, past, performance)
     keep_picture(drawn, settings.reports_dir / report_path(window))

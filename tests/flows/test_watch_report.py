@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from tasks.monitoring import evidently_report, make_reference, open_window, plots
 from tasks.monitoring.evidently_report import write_report
+from tasks.monitoring.evidently_workspace import add_run
 from tests.flows.watched import RELEASED, World
 from trimtab.decay.parity import JENSEN_SHANNON, Verdict
 from trimtab.decay.reference import Reference
@@ -71,7 +72,7 @@ def test_evidently_reports_the_verdicts_of_all_rows(world: World, tmp_path: Path
     )
     found = [verdict(name, drifted=name == "region") for name in rows.column_names]
     path = tmp_path / "deep" / "drift.html"
-    write_report(world.model.spec, rows, rows, found, path, title="loan, <May>", ruling="NONE: calm")
+    write_report(world.model.spec, rows, rows, found, path, title="loan, <May>", ruling="NONE: calm", at=RELEASED)
     page = path.read_text()
     assert "Drift is detected for 25.0% of columns (1 out of 4)" in page
     assert "Jensen-Shannon distance" in page
@@ -88,14 +89,47 @@ def test_the_page_is_the_official_presets(world: World, tmp_path: Path, monkeypa
     rows = world.rows(RELEASED, RELEASED + timedelta(days=2))
     rows = rows.append_column("score", pa.array(np.linspace(0, 1, rows.num_rows)))
     found = [verdict(name, drifted=False) for name in (*world.model.spec.feature_names, "score")]
-    write_report(world.model.spec, rows, rows, found, tmp_path / "ours.html", title="", ruling="")
+    write_report(world.model.spec, rows, rows, found, tmp_path / "ours.html", title="", ruling="", at=RELEASED)
     monkeypatch.setattr(evidently_report, "_preset", lambda: DataDriftPreset)
-    write_report(world.model.spec, rows, rows, found, tmp_path / "official.html", title="", ruling="")
+    write_report(world.model.spec, rows, rows, found, tmp_path / "official.html", title="", ruling="", at=RELEASED)
     ours, official = (
         re.sub(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", "", (tmp_path / f"{name}.html").read_text())
         for name in ("ours", "official")
     )
     assert ours == official
+
+
+def test_evidentlys_workspace_has_a_project_a_model_and_a_run_a_window(world: World, tmp_path: Path) -> None:
+    """A window that is published again stands there once; runs have the window's end as their time, and the ruling."""
+    from evidently.ui.workspace import Workspace
+
+    rows = world.rows(RELEASED, RELEASED + timedelta(days=2))
+    rows = rows.append_column("score", pa.array(np.linspace(0, 1, rows.num_rows)))
+    found = [verdict("income", drifted=True)]
+    run = write_report(
+        world.model.spec,
+        rows,
+        rows,
+        found,
+        tmp_path / "drift.html",
+        title="loan, May",
+        ruling="NONE: calm",
+        at=RELEASED,
+    )
+    assert run is not None
+    folder = tmp_path / "evidently"
+    added = [add_run(folder, model, window, run) for model, window in (("loan", "1"), ("loan", "1"), ("loan", "2"))]
+    add_run(folder, "churn", "1", run)
+    workspace = Workspace.create(str(folder))
+    assert sorted(project.name for project in workspace.list_projects()) == ["churn", "loan"]
+    (project,) = workspace.search_project("loan")
+    assert set(workspace.list_runs(project.id)) == set(added)
+    assert len(set(added)) == 2
+    kept = workspace.get_run(project.id, added[0])
+    assert kept is not None
+    assert (kept.name, kept.timestamp) == ("loan, May", RELEASED.replace(tzinfo=None))
+    assert kept.metadata == {"ruling": "NONE: calm"}
+    assert [len(tab.panels) for tab in project.dashboard.model().tabs] == [2]
 
 
 def verdict(column: str, drifted: bool) -> Verdict:
