@@ -34,7 +34,7 @@ _verdicts: ContextVar[Mapping[str, Verdict]] = ContextVar("verdicts")
 
 _BANNER = """<body>
 <header style="font: 15px/1.5 system-ui, sans-serif; margin: 0; padding: 14px 24px; background: #17324d; color: #fff">
-<a href="../../index.html" style="color: #cfe3f7">all reports</a> &nbsp;/&nbsp; <b>{title}</b>
+<a href="../../" style="color: #cfe3f7">all reports</a> &nbsp;/&nbsp; <b>{title}</b>
 <div>{ruling}</div>
 <div style="color: #cfe3f7">Below: Evidently's own methods and verdicts, on all {rows:,} rows of the window; plots show
 at most {plotted} a side. trimtab's ruling does not follow from them: it asks for shifts that are large, significant

@@ -79,7 +79,7 @@ def test_evidently_reports_the_verdicts_of_all_rows(world: World, tmp_path: Path
     assert "0.4321" in page
     assert "<title>loan, &lt;May&gt;</title>" in page
     assert "NONE: calm" in page
-    assert 'href="../../index.html"' in page
+    assert 'href="../../"' in page
 
 
 def test_the_page_is_the_official_presets(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
