@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     }
     path.write_text(json.dumps(kept, indent=2) + "\n")
     print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
-    print(f"{found.ratio_name}: {found.ratio:.3f}")
+    print(f"{found.ratio_name}: {'not measured' if found.ratio is None else f'{found.ratio:.3f}'}")
     return 0
 
 

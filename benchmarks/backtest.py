@@ -64,9 +64,9 @@ def run(arguments: list[str]) -> Figures:
         found["flight-delay"] = flights()
     tables = [_rulings(found)]
     notes = () if NANNYML.is_dir() else ("NannyML's data is not there: its part is left out",)
-    kept = float("nan")
+    kept = None
     if "flight-delay" in found:
-        kept = found["flight-delay"].kept["roc_auc"] or float("nan")
+        kept = found["flight-delay"].kept["roc_auc"]
         tables.append(_ways(found["flight-delay"]))
     values = {name: _values(one) for name, one in found.items()}
     return Figures(

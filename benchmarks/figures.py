@@ -26,12 +26,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Tables, the same numbers by name (units in the names), and the ratio of the last line."""
+    """Tables, the same numbers by name (units in the names), and the last line's ratio; None: it was not measured."""
 
     tables: tuple[Table, ...]
     values: dict[str, Any]
     ratio_name: str
-    ratio: float
+    ratio: float | None
     notes: tuple[str, ...] = field(default=())
 
 
