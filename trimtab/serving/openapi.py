@@ -139,7 +139,7 @@ def _invocations(routes: Mapping[str, Route]) -> dict[str, Any]:
     if not routes:
         return {}
     models = sorted(routes)
-    operation = _invocation("all", [routes[model] for model in models], "invocations")
+    operation = _invocation(None, [routes[model] for model in models], "invocations")
     asked = {
         "name": "model",
         "in": "query",
@@ -150,13 +150,13 @@ def _invocations(routes: Mapping[str, Route]) -> dict[str, Any]:
     return {"/invocations": {"post": {**operation, "parameters": [asked, *operation["parameters"]]}}}
 
 
-def _invocation(model: str, routes: list[Route], name: str) -> dict[str, Any]:
+def _invocation(model: str | None, routes: list[Route], name: str) -> dict[str, Any]:
     bodies = [schemas.invocation_request(route) for route in routes]
     answers = [schemas.invocation_answer(route) for route in routes]
     csv = {"schema": {"type": "string"}, "example": schemas.csv_example(routes[0])}
     return operation(
-        f"Predict with {model} (MLflow, SageMaker)" if len(routes) == 1 else "Predict (MLflow, SageMaker)",
-        model if len(routes) == 1 else "all",
+        f"Predict with {model} (MLflow, SageMaker)" if model else "Predict (MLflow, SageMaker)",
+        model or "all",
         name,
         PREDICT_STATUSES,
         json_answer(one_of(answers)),
