@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from trimtab.backtest.files import past_rows
+from trimtab.backtest.prepare import usual_window
 from trimtab.backtest.results import ALWAYS, NEVER, POLICY, Backtest
 from trimtab.backtest.rows import PastRows
 from trimtab.backtest.run import Asked, Every, backtest
@@ -43,6 +44,24 @@ def history(kind: str = "binary", score: bool = False, settings: tuple[str, ...]
     small = SmallSpec.model_validate(fields | {"parameters": {"max_iter": 20}, "score": "said" if score else ""})
     spec = with_settings(model_spec(small, "turning", table)[0], settings or SETTINGS)
     return past_rows(spec, table, small.score or None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "window"),
+    [
+        (20_000, 360, timedelta(days=7)),
+        (5_000, 270, timedelta(days=21)),
+        (20_000, 60, timedelta(days=2)),
+        (500_000, 3, timedelta(hours=1)),
+        (300, 360, timedelta(days=7)),
+    ],
+)
+def test_a_window_that_is_left_out_holds_enough_rows_to_be_judged(rows: int, days: int, window: timedelta) -> None:
+    """Whole weeks, else days, else hours: twelve windows at least; where too few rows are there, a week."""
+    times = np.datetime64("2024-01-01") + (np.arange(rows) * (days * 86_400_000_000 // rows)).astype("timedelta64[us]")
+    table = pa.table({"at": times, "x": np.zeros(rows), "y": np.arange(rows) % 2})
+    spec = model_spec(SmallSpec(time="at", target="y", features=("x",)), "file", table)[0]
+    assert usual_window(past_rows(spec, table)) == window
 
 
 def linear(matrix: np.ndarray, target: np.ndarray, categorical: np.ndarray, seed: int, **_: object) -> object:

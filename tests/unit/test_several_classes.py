@@ -26,7 +26,14 @@ from trimtab.predictions import Outcome, Outcomes, PredictionLog, read_window
 from trimtab.predictions.bulk import NO_CLASS, Load, load_outcomes
 from trimtab.predictions.outcome_files import Layout
 from trimtab.predictions.profiles import window_profile
-from trimtab.predictions.schema import id_text, log_schema, merge_schemas, new_prediction_ids
+from trimtab.predictions.schema import (
+    id_characters,
+    id_text,
+    log_schema,
+    merge_schemas,
+    new_packed_ids,
+    new_prediction_ids,
+)
 from trimtab.scoring.app import ScorerApp
 from trimtab.scoring.model import Artifact
 from trimtab.serving.openapi_schemas import infer_answer, invocation_answer
@@ -300,8 +307,9 @@ def test_a_route_whose_classes_do_not_fit_is_refused(wrong: Route, said: str):
 
 def test_answers_hold_a_score_a_class_and_the_likeliest():
     """As V2 in JSON and binary, and as MLflow has it; the OpenAPI description allows them."""
-    answers, ids = Answers(route()), ["p", "q", "r"]
-    body, length = answers.infer(Rows([], 3, [0] * 3, None, ""), ids, SAID.tolist())
+    packed = new_packed_ids(3)
+    answers, ids = Answers(route()), id_characters(packed)
+    body, length = answers.infer(Rows([], 3, [0] * 3, None, ""), ids, SAID)
     answer = json.loads(body)
     assert length is None
     assert answer["parameters"] == {"release_id": "release-1", "classes": list(CLASSES)}
@@ -309,10 +317,14 @@ def test_answers_hold_a_score_a_class_and_the_likeliest():
     assert (score["shape"], score["data"]) == ([3, 3], SAID.tolist())
     assert label == {"name": "label", "datatype": "BYTES", "shape": [3], "data": ["early", "late", "on time"]}
     asked = Asked(("label", "score"), frozenset({"label", "score"}))
-    body, length = answers.infer(Rows([], 3, [0] * 3, None, "", asked=asked), ids, SAID.tolist())
+    body, length = answers.infer(Rows([], 3, [0] * 3, None, "", asked=asked), ids, SAID)
     assert body[length:].endswith(SAID.tobytes())
-    said = json.loads(answers.invocation(ids, SAID.tolist()))["predictions"][1]
-    assert said == {"score": dict(zip(CLASSES, SAID[1], strict=True)), "label": "late", "prediction_id": "q"}
+    said = json.loads(answers.invocation(ids, SAID))["predictions"][1]
+    assert said == {
+        "score": dict(zip(CLASSES, SAID[1], strict=True)),
+        "label": "late",
+        "prediction_id": id_text(packed[16:32]),
+    }
     assert answers.outputs == [("score", "FP64", [-1, 3]), ("label", "BYTES", [-1]), ("prediction_id", "BYTES", [-1])]
     kinds = invocation_answer(route())["properties"]["predictions"]["items"]["properties"]
     assert kinds["score"]["required"] == list(CLASSES)

@@ -33,17 +33,18 @@ def read_file(path: Path) -> pa.Table:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    if path.suffix not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise SourceError(f"{path} ends in {path.suffix!r}; it must be a .csv or a .parquet file")
     if not path.is_file():
         raise SourceError(f"there is no file {path}")
     try:
         # Whatever an empty text means, it is no category.
         nulls = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
-        of_csv = path.suffix == ".csv"
+        of_csv = suffix == ".csv"
         table = pyarrow.csv.read_csv(path, convert_options=nulls) if of_csv else pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+        raise SourceError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if not table.num_rows:
         raise SourceError(f"{path} has no rows; a backtest needs some to train on and some to judge")
     return table

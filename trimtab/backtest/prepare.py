@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ from trimtab.models import Model
 from trimtab.predictions import read_window
 from trimtab.records import Decision, Evaluation, Release, Version
 from trimtab.settings import Settings
-from trimtab.spec import ModelSpec
+from trimtab.spec import ModelSpec, in_words
 from trimtab.training.snapshots import conform, load_rows
 from trimtab.training.windows import training_span, training_windows
+
+_TICK = timedelta(microseconds=1)
+_USUAL_WINDOWS, _SPARE = 12, 1.25
+"""How many windows a history should hold at least, and by how much its usual window exceeds what can be judged."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def of_file(
     """A CSV or Parquet file.
 
     ``end`` is the last row's time if left out, and ``start`` a third of the way there; without ``training.window`` all
-    rows before the slice that judges train.
+    rows before the slice that judges train; without a window :func:`usual_window` is.
 
     Raises
     ------
@@ -65,19 +70,41 @@ def of_file(
     table = read_file(path)
     spec, notes = model_spec(small, path.stem, table)
     rows = past_rows(with_settings(spec, settings), table, small.score or None)
-    end = end or rows.last + timedelta(microseconds=1)
+    if not small.window and not any(one.startswith("window=") for one in settings):
+        window = usual_window(rows)
+        rows = replace(rows, spec=with_settings(spec, [*_windows_of(small, window), *settings]))
+        per_window = round(rows.table.num_rows * (window / max(rows.last - rows.beginning, _TICK)))
+        notes = (*notes, f"--window is left out: it is {in_words(window)}, with some {per_window:,} rows each")
+    end = end or rows.last + _TICK
     if start is None:
         third = rows.beginning + (rows.last - rows.beginning) / 3
         start = third.replace(hour=0, minute=0, second=0, microsecond=0)
         notes = (*notes, f"--from is left out: the rows before {start:%Y-%m-%d}, a third of the time, come before")
     _require_order(start, end)
     if "window" not in small.training and not any(one.startswith("training.window=") for one in settings):
-        training = rows.spec.training.model_copy(
-            update={"window": max(end - rows.beginning, timedelta(microseconds=1))}
-        )
+        training = rows.spec.training.model_copy(update={"window": max(end - rows.beginning, _TICK)})
         rows = replace(rows, spec=rows.spec.model_copy(update={"training": training}))
     name, function = FUNCTIONS[small.kind]
     return Prepared(rows, Asked(start, end, always), {name: function}, logged=bool(small.score), notes=notes)
+
+
+def usual_window(rows: PastRows) -> timedelta:
+    """Whole weeks, else days, else hours, that hold as many rows as the policy needs outcomes; a week if none do."""
+    policy, span = rows.spec.policy, rows.last - rows.beginning
+    window: timedelta
+    needed = _SPARE * max(policy.minimum_rows, policy.minimum_outcomes)
+    least = span * (needed / rows.table.num_rows)
+    for unit in (timedelta(days=7), timedelta(days=1), timedelta(hours=1)):
+        window = unit * max(1, ceil(least / unit))
+        if window * _USUAL_WINDOWS <= span:
+            return window
+    return timedelta(days=7)
+
+
+def _windows_of(small: SmallSpec, window: timedelta) -> list[str]:
+    """Settings for a window; the slice that judges a candidate is as long, unless the spec says how long."""
+    fields = ["window", *([] if "evaluation_window" in small.training else ["training.evaluation_window"])]
+    return [f"{field}={window.total_seconds()}s" for field in fields]
 
 
 def of_model(model: Model, spec: ModelSpec, start: datetime, end: datetime, always: Every, now: datetime) -> Prepared:

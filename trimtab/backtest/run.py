@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from trimtab.backtest.results import ALWAYS, NEVER, Backtest, summarise
 from trimtab.backtest.rows import PastRows
@@ -18,6 +19,7 @@ from trimtab.backtest.workshop import Deployment, Validate, Workshop, first_caus
 from trimtab.decay.answers import unsaid
 from trimtab.decay.policy import History
 from trimtab.errors import SourceError, TrainingError
+from trimtab.spec import in_words
 
 Every = Literal["window", "month", "never"]
 
@@ -68,7 +70,7 @@ def backtest(
         If no candidate for the first model passes its gates.
     """
     windows = _windows(rows, asked)
-    with tempfile.TemporaryDirectory(prefix="trimtab-backtest-") as folder:
+    with _one_thread(), tempfile.TemporaryDirectory(prefix="trimtab-backtest-") as folder:
         workshop = Workshop(rows, functions, Path(folder), validate)
         if logged:
             there = list(deployments) or [workshop.deploy_logged(asked.start)]
@@ -87,12 +89,21 @@ def backtest(
         return summarise(rows, windows, found, others, notes)
 
 
+def _one_thread() -> threadpool_limits:
+    """Two threads of a training that wait for a busy core take up to thirty times as long as one."""
+    # A limit holds for what is loaded: scikit-learn brings its own OpenMP.
+    import sklearn.ensemble  # noqa: F401
+
+    return threadpool_limits(1)
+
+
 def _windows(rows: PastRows, asked: Asked) -> list[tuple[datetime, datetime]]:
     spec = rows.spec
     windows = edges(asked.start, asked.end, spec.window)
     if not windows:
         raise SourceError(
-            f"[{asked.start}, {asked.end}) holds no whole window of {spec.window}; it must be that long at least"
+            f"[{asked.start}, {asked.end}) holds no whole window of {in_words(spec.window)}; it must be that long at "
+            "least"
         )
     where = rows.place(windows[0][0], windows[-1][1])
     if where.stop == where.start:

@@ -36,9 +36,10 @@ class SmallSpec(Value):
 
     ``features`` are all other columns if left out, but for those that name the row. ``classes`` of a multiclass
     target are those that the file holds if left out, sorted. ``score`` is what a deployed model said; of several
-    classes the columns ``<score>.<class>``. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``.
-    ``parameters`` go to the trainer, scikit-learn's HistGradientBoosting. ``policy``, ``training``, ``gates`` and
-    ``serving`` hold fields of the parts of `trimtab.spec.ModelSpec` of that name.
+    classes the columns ``<score>.<class>``. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``; a window
+    that is left out is as long as the rows ask for (`trimtab.backtest.prepare.usual_window`). ``parameters`` go to the
+    trainer, scikit-learn's HistGradientBoosting. ``policy``, ``training``, ``gates`` and ``serving`` hold fields of the
+    parts of `trimtab.spec.ModelSpec` of that name.
     """
 
     name: str = ""
@@ -49,7 +50,7 @@ class SmallSpec(Value):
     features: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     score: str = ""
-    window: str = "7d"
+    window: str = ""
     maturity: str = "1d"
     parameters: dict[str, Any] = Field(default_factory=dict)
     policy: dict[str, Any] = Field(default_factory=dict)
@@ -110,6 +111,7 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
         names = [column for column in others if column not in left_out]
         besides = f"; left out, as they name the row or hold none of numbers, texts and truth values: {left_out}"
         notes.append(f"the features are {', '.join(names)}" + (besides if left_out else ""))
+    window = small.window or "7d"
     trainer = {"name": "boosting", "function": FUNCTIONS[small.kind][0], "parameters": small.parameters}
     fields = {
         "name": re.sub(r"[^a-z0-9-]+", "-", (small.name or name).lower()).strip("-0123456789") or "file",
@@ -120,12 +122,12 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
         "protected": small.protected,
         "suite": "none",
         "trainers": [trainer],
-        "window": small.window,
+        "window": window,
         "label_maturity": small.maturity,
         "policy": small.policy,
         "gates": small.gates,
         "serving": small.serving,
-        "training": {"evaluation_window": small.window, "minimum_rows": 200, **small.training},
+        "training": {"evaluation_window": window, "minimum_rows": 200, **small.training},
     }
     return _validated(fields, "the spec"), tuple(notes)
 

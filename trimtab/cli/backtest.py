@@ -62,8 +62,14 @@ def backtest(
             rich_help_panel=_FILE,
         ),
     ] = "",
-    window: Annotated[str, typer.Option(help="Length of a window, such as 7d.", rich_help_panel=_FILE)] = "",
-    maturity: Annotated[str, typer.Option(help="After how long a target is known.", rich_help_panel=_FILE)] = "",
+    window: Annotated[
+        str,
+        typer.Option(help="Such as 7d; weeks with enough rows if left out.", rich_help_panel=_FILE),
+    ] = "",
+    maturity: Annotated[
+        str,
+        typer.Option(help="When a target is known, such as 30d; a day later if left out.", rich_help_panel=_FILE),
+    ] = "",
 ) -> None:
     """Replay history through the policy: what it would have ruled, retrained and saved. Nothing else is touched."""
     if always not in ("window", "month", "never"):
@@ -76,7 +82,7 @@ def backtest(
         **{"time": time, "target": target, "kind": kind, "score": score, "window": window, "maturity": maturity},
         **{"features": _columns(features), "protected": _columns(protected)},
     }
-    of_file = Path(subject).suffix in (".csv", ".parquet")
+    of_file = bool(Path(subject).suffix) or Path(subject).is_file()
     if of_file:
         from trimtab.backtest.prepare import of_file as prepare
 
@@ -87,7 +93,7 @@ def backtest(
     else:
         if spec is not None or any(given.values()):
             raise typer.BadParameter(
-                f"{subject} is a model and has a spec; --set tries other values, files alone take these"
+                f"{subject} is no file, and a model has a spec: --set tries other values of it, files alone take these"
             )
         prepared = _of_model(home, subject, *moments, _every(always), logged, settings or [])
     validate = _suite(home, prepared.rows.spec) if suite and not of_file else (lambda rows, incoming: None)

@@ -112,6 +112,7 @@ def status(
     """Show how many predictions have outcomes, by day of event time (UTC)."""
     from trimtab.predictions.gaps import read_gaps, tell_gaps
     from trimtab.predictions.outcome_status import days_of, outcome_status
+    from trimtab.spec import in_words
 
     settings = read_settings()
     folder = _folder_of(settings, model)
@@ -133,7 +134,7 @@ def status(
     since = since or max(there[0], until - timedelta(days=_DAYS_SHOWN))
     moment = parse_moment(as_of) or datetime.now(UTC)
     _say_status(outcome_status(folder, since, until, moment, maturity))
-    say(f"as of {moment:%Y-%m-%d %H:%M:%S} UTC; an outcome is due {maturity} after its prediction")
+    say(f"as of {moment:%Y-%m-%d %H:%M:%S} UTC; an outcome is due {in_words(maturity)} after its prediction")
     if since > there[0] and start is None:
         say(f"(there are earlier days, from {there[0]:%Y-%m-%d} on: --from)")
     if lost := tell_gaps(read_gaps(folder, since, until)):

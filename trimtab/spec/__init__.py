@@ -5,7 +5,7 @@ tell: policy.py, with a rule for each family of signals: rules.py · how release
 """
 
 from trimtab.spec.model import METRICS, RESERVED_COLUMNS, ModelSpec
-from trimtab.spec.parts import Span
+from trimtab.spec.parts import Span, in_words
 from trimtab.spec.policy import Alert, DecayPolicy
 from trimtab.spec.rules import (
     FAULT_KINDS,
@@ -47,4 +47,5 @@ __all__ = [
     "Trainer",
     "Training",
     "TrainingWindow",
+    "in_words",
 ]

@@ -21,6 +21,15 @@ Span = Annotated[timedelta, BeforeValidator(_as_span)]
 """A length of time; in JSON as ISO 8601. A bare number, which would count as seconds, is refused."""
 
 
+def in_words(span: timedelta) -> str:
+    """A length of time for people: ``21 days``, ``1 day``, ``12 hours``; others with hours, minutes, seconds."""
+    for unit, name in ((timedelta(days=1), "day"), (timedelta(hours=1), "hour")):
+        if span >= unit and span % unit == timedelta(0):
+            count = span // unit
+            return f"{count} {name}" if count == 1 else f"{count} {name}s"
+    return str(span)
+
+
 class Part(BaseModel):
     """A frozen value; a field that it does not have is refused."""
 

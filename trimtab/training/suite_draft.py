@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from trimtab.decay.rows import code, mix
 from trimtab.decay.soundness import ColumnSoundness, Soundness, soundness
-from trimtab.spec import Feature, ModelSpec
+from trimtab.spec import Feature, ModelSpec, in_words
 
 MOST_CATEGORIES = 50
 _TYPES = {
@@ -72,7 +72,8 @@ def draft_suite(spec: ModelSpec, rows: pa.Table) -> Draft:
 
 def _row_count(spec: ModelSpec, rows: pa.Table, sound: Soundness) -> Item:
     least = max(1, min(rows.num_rows, sound.rows) // 10)
-    note = f"a tenth of the {sound.rows:,} rows that a window of {spec.window} had at most: windows are held against it"
+    window = in_words(spec.window)
+    note = f"a tenth of the {sound.rows:,} rows that a window of {window} had at most: windows are held against it"
     return _item("expect_table_row_count_to_be_between", note, min_value=least)
 
 
