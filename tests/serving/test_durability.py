@@ -333,10 +333,10 @@ def test_a_log_removed_under_the_gateway_is_answered_with_503_until_it_is_back(s
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_fails_closed_and_recovers(make_stack, tmp_path):
-    """On a disk of 1 MB, requests are answered and logged until it is full, refused then, answered again after."""
+    """On a disk of 4 MB, requests are answered and logged until it is full, refused then, answered again after."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"no mount allowed here: {mounted.stderr.decode()}")
     stack = make_stack()
@@ -346,7 +346,7 @@ def test_a_full_disk_fails_closed_and_recovers(make_stack, tmp_path):
         url, _ = stack.scorer()
         with stack.client() as client:
             client.switch(stack.route(url))
-            (disk / "ballast").write_bytes(b"x" * 500_000)
+            (disk / "ballast").write_bytes(b"x" * 2_000_000)
             rows = {name: values * 200 for name, values in ROW.items()}
             told, refusal = [], None
             for _ in range(200):
