@@ -391,7 +391,7 @@ def test_a_request_that_cannot_be_logged_does_not_fail_its_neighbours(stack):
             self.told = asyncio.get_running_loop().create_future()
 
         def answer(self, ids, scores):
-            self.told.set_result((ids, scores))
+            self.told.set_result((ids.decode(), scores.tolist()))
 
         def refuse(self, error):
             self.told.set_exception(error)
@@ -418,7 +418,7 @@ def test_a_request_that_cannot_be_logged_does_not_fail_its_neighbours(stack):
     assert all(isinstance(error, ValueError) for error in bad)
     assert (one[1], two[1]) == ([1.0], [4.0])
     rows = PredictionLog(folder).read(datetime(2001, 1, 1, tzinfo=UTC), END, ["prediction_id", "score"]).to_pylist()
-    assert {id_text(row["prediction_id"]): row["score"] for row in rows} == {one[0][0]: 1.0, two[0][0]: 4.0}
+    assert {id_text(row["prediction_id"]): row["score"] for row in rows} == {one[0]: 1.0, two[0]: 4.0}
 
 
 def test_a_caller_that_hangs_up_harms_nobody(served):
