@@ -222,7 +222,7 @@ def test_a_change_of_state_is_told_once_with_sentence_numbers_and_links(
     assert [(one.action_before, one.action) for one in changes] == [("NONE", "RETRAIN"), ("RETRAIN", "ALERT")]
 
     # Its end is told to whoever was told of it: the second asked for BLOCK and RETRAIN, which ALERT has ended.
-    world.traffic(TURNED + 10 * DAY, TURNED + 13 * DAY, answer=lambda scores: 1 - scores)
+    world.traffic(TURNED + 10 * DAY, TURNED + 13 * DAY, came=lambda repaid: 1 - repaid)
     over = watch("loan", as_of=TURNED + 12.5 * DAY)
     assert over is not None
     assert over.action is Action.NONE, over.reason

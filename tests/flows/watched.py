@@ -62,13 +62,14 @@ class World:
         outcomes: bool = True,
         changes: Mapping[str, Callable[[Any], Any]] | None = None,
         answer: Callable[[np.ndarray], np.ndarray] = np.asarray,
+        came: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> list[str]:
         """Log the span's loans as answered by what serves, with their outcomes; returns the prediction ids.
 
-        ``changes`` are made to the features, by name, and ``answer`` to the scores.
+        ``changes`` are made to the features, by name, ``answer`` to the scores, and ``came`` to the outcomes.
         """
         rows = self.rows(start, end)
-        target = rows["repaid"].to_pylist()
+        target = came(np.array(rows["repaid"].to_pylist(), float)).tolist()
         for name, change in (changes or {}).items():
             at = rows.column_names.index(name)
             values = [change(value) for value in rows[name].to_pylist()]
