@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trimtab.services import Service, Supervisor, stack_services
 from trimtab.settings import Settings
 
 TESTS = Path(__file__).parent
+_DRAIN_S = 10
 
 # No example fails for being slow: a busy machine would fail tests that hold.
 hypothesis.settings.register_profile("trimtab", deadline=None)
@@ -31,6 +33,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_is_done() -> Iterator[None]:
+    """Prefect's clients in this process end with the module: they would go on asking its server in the next.
+
+    Bounded: one that the garbage collector ended wakes nobody who waits for it.
+    """
+    yield
+    if worker := sys.modules.get("prefect.events.worker"):
+        worker.EventsWorker.drain_all(timeout=_DRAIN_S)  # of all services, not of events alone
 
 
 @pytest.fixture

@@ -73,12 +73,14 @@ def test_applying_twice_changes_nothing(settings: Settings, client: SyncPrefectC
     """The second time finds all as planned: same ids, same times of change, one automation of each name."""
     first = apply(settings)
     assert set(first.created) >= {
-        f"{flow}/{m}" for flow in ("retrain", "watch", "rollback", "profile") for m in ("loan", "mortgage")
+        f"{flow}/{m}"
+        for flow in ("retrain", "watch", "rollback", "profile", "close-breaker")
+        for m in ("loan", "mortgage")
     }
     before = state(client)
     second = apply(settings)
     assert (second.created, second.updated, second.removed) == ((), (), ())
-    assert len(second.unchanged) == 1 + 9 + 4
+    assert len(second.unchanged) == 1 + 11 + 4
     assert state(client) == before
     names = [name for name, _, _ in before["automations"]]
     assert len(names) == len(set(names)) == 4

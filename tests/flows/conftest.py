@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tests.flows.watched import World, environment, make_world
@@ -26,11 +24,9 @@ def prefect_api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prefect(prefect_api_url: str) -> Iterator[None]:
-    """Flows that this module calls run on that server; what they still have to tell it is told before it goes on."""
+    """Flows that this module calls run on that server."""
     with temporary_settings({PREFECT_API_URL: prefect_api_url}):
         yield
-        EventsWorker.drain_all()
-        APILogWorker.drain_all()
 
 
 @pytest.fixture

@@ -141,6 +141,17 @@ def test_the_reference_holds_features_and_scores_of_different_rows():
     assert reference.column("b").bins.categories == ("true",)
 
 
+def test_profiles_are_equal_by_what_they_state():
+    """Arrays that were made of one of them, to count or to compare, make no difference."""
+    one, other = (profile(table([(1.0, 2, "a", True), (0.05, 1, "", False)]), BINS) for _ in range(2))
+    for column in (*one.columns, *other.columns):
+        assert len(column.count_array) == column.bins.size
+        assert len(column.bins.edge_array) == len(column.bins.edges)
+    assert one == other
+    assert hash(one.columns[0].bins) == hash(other.columns[0].bins)
+    assert one != profile(table([(1.0, 2, "a", True)]), BINS)
+
+
 def test_profiles_on_other_bins_are_not_merged():
     """Counts that do not mean the same are refused."""
     other = (BINS[0].model_copy(update={"edges": (0.0,)}), *BINS[1:])

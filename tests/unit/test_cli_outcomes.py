@@ -94,7 +94,7 @@ def test_status_counts_by_day_what_is_mature_and_known(trimtab, tmp_path, ids):
     assert "7 predictions were answered and not logged between" in output
     later = trimtab("status", "loan", "--as-of", "2024-01-10", "--from", "2024-01-02", "--to", "2024-01-02T00:00:02")[1]
     assert later.splitlines()[1].split() == ["2024-01-02", "2", "2", "1", "50.0%", "0"]
-    assert "an outcome is due 6:00:00 after" in later, "as the spec says"
+    assert "an outcome is due 6 hours after" in later, "as the spec says"
 
 
 def test_what_is_not_there_is_said(trimtab, tmp_path, ids):

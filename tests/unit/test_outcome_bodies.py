@@ -59,6 +59,7 @@ def test_nothing_may_be_posted(tmp_path, empty):
         ("", "has no column 'prediction_id'"),
         ("prediction_id,value,colour\n", "has a column 'colour'; its columns may be prediction_id, request_id, value"),
         ("prediction_id,request_id,value\n", "it must have one of them"),
+        ("prediction_id\r,value\n", "the CSV has no header"),
     ],
 )
 def test_a_bad_csv_is_refused_with_its_place(body, part):

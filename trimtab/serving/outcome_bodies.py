@@ -171,7 +171,10 @@ def _wanted(classes: Sequence[str]) -> str:
 
 
 def _parse_csv(body: bytes, binary: bool, now: int, classes: Sequence[str]) -> Posted:
-    header = next(csv.reader([body.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()]), [])
+    try:
+        header = next(csv.reader([body.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()]), [])
+    except csv.Error as error:
+        raise RequestError(400, f"the CSV has no header: {error}") from error
     if odd := [name for name in header if name not in _CSV_COLUMNS]:
         raise RequestError(400, f"the CSV has a column {odd[0]!r}; its columns may be {', '.join(_CSV_COLUMNS)}")
     by_request = "request_id" in header

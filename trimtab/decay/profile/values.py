@@ -19,7 +19,18 @@ MAXIMUM_OTHERS = 32
 """How many values that are not the reference's are kept by name."""
 
 
-class Bins(Value):
+class _Stated(Value):
+    """Equal to another that states the same; the arrays that are kept beside what is stated do not count."""
+
+    __hash__ = Value.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(
+            getattr(self, name) == getattr(other, name) for name in type(self).model_fields
+        )
+
+
+class Bins(_Stated):
     """Where the counts of one column go.
 
     A numeric column has bins ``(edges[i-1], edges[i]]``, one below the first edge and one above the last. If
@@ -62,7 +73,7 @@ class Quantile(NamedTuple):
     high: float
 
 
-class ColumnProfile(Value):
+class ColumnProfile(_Stated):
     """Counts of one column.
 
     ``nulls`` are null or NaN; all that follows is of what is neither null nor infinite. ``sums`` hold, for each bin,
@@ -186,7 +197,7 @@ class ColumnProfile(Value):
         )
 
 
-class Profile(Value):
+class Profile(_Stated):
     """Counts of several columns. Stored as JSON; fields are only ever added, with a default.
 
     Format 1 had neither sums nor ties nor others.
