@@ -16,7 +16,18 @@ import pytest
 from tests.flows.retrains import Retrains
 from tests.models.parcel.data import load as load_parcels
 from trimtab.errors import TrimtabError
-from trimtab.records import Action, Candidate, Decision, Release, Retraining, Validation
+from trimtab.records import (
+    Action,
+    Candidate,
+    Decision,
+    Evaluation,
+    Release,
+    Retraining,
+    Ruling,
+    Signal,
+    Snapshot,
+    Validation,
+)
 from trimtab.release.processes import ProcessRuntime
 from trimtab.services import Service, Supervisor, stack_services
 from trimtab.serving.client import GatewayClient
@@ -36,6 +47,29 @@ STEPS = [
     *("switch loan to 2", "verify that loan 2 serves", "record release"),
     *("promote loan 2", "drain what loan 2 replaced", "record retraining"),
 ]
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+TURNED_BACK = TURNED + 2 * DAY
+COMPETING = """
+from datetime import UTC, datetime
+
+from trimtab.spec import TrainingWindow
+
+SPEC = SPEC.model_copy(
+    update={
+        "training": Training(
+            windows=(
+                TrainingWindow(name="all", span="all"),
+                TrainingWindow(name="recent", span=timedelta(days=5)),
+                TrainingWindow(name="change", span="since_change"),
+            ),
+            window=timedelta(days=5),
+            earliest=datetime(2024, 3, 2, tzinfo=UTC),
+            evaluation_window=timedelta(days=1),
+            minimum_rows=200,
+        )
+    }
+)
+"""
 LOAN = {"income": [40.0, None], "age": [30, 61], "region": ["north", "mars"], "employed": [True, None]}
 
 
@@ -228,6 +262,62 @@ def test_a_run_killed_between_any_two_steps_is_finished_by_running_it_again(retr
     assert [bool(one.release_id) for one in retrains.ledger.records(Retraining, "loan")] == [True, False, True]
     assert running(retrains.settings) == [releases[-1].id]
     assert retrains.ledger.verify() > 0
+
+
+def test_training_windows_compete_and_the_gates_choose_the_one_since_the_change(
+    retrains: Retrains, tmp_path: Path
+) -> None:
+    """Three candidates, judged on the same rows; the one that saw nothing of the world before serves in the end."""
+    folder = shutil.copytree(TESTS / "models" / "loan", tmp_path / "loan", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "spec.py").write_text((folder / "spec.py").read_text() + COMPETING)
+    turns = "hour < TURNING_POINT"
+    turns_back = f"not datetime(2024, 3, 1, tzinfo=UTC) <= hour < datetime(2024, 3, {TURNED_BACK.day}, tzinfo=UTC)"
+    source = (folder / "data.py").read_text()
+    assert turns in source
+    (folder / "data.py").write_text(source.replace(turns, turns_back))
+    before = retrains.ledger.latest(Release, "loan")
+    assert before is not None
+    # Its outcomes are those of a label maturity, six hours, before.
+    retrains.ledger.append(loss(before, TURNED_BACK + 6 * HOUR))
+
+    judged_from = TURNED_BACK + 3 * DAY
+    run = retrains.run(judged_from + DAY + 6 * HOUR, "compete", env={"TRIMTAB_MODELS_DIR": str(tmp_path)})
+    assert run.ended == "completed", run.error
+    evaluation, decision = retrains.ledger.latest(Evaluation, "loan"), retrains.ledger.latest(Decision, "loan")
+    assert evaluation is not None
+    assert decision is not None
+    trained, window_of = {}, {}
+    for gate in decision.gates:
+        candidate = retrains.ledger.find(Candidate, gate.candidate_id)
+        assert candidate is not None
+        snapshot = retrains.ledger.find(Snapshot, candidate.snapshot_id)
+        assert snapshot is not None
+        trained[snapshot.window] = (snapshot.start, snapshot.end)
+        window_of[candidate.id] = snapshot.window
+    assert trained == {
+        "all": (datetime(2024, 3, 2, tzinfo=UTC), judged_from),
+        "recent": (judged_from - 5 * DAY, judged_from),
+        "change": (TURNED_BACK, judged_from),
+    }
+    losses = {window: evaluation.scores[one]["log_loss"].value for one, window in window_of.items()}
+    assert losses["change"] < losses["recent"] < losses["all"]
+    assert all(gate.passed for gate in decision.gates if gate.candidate_id == decision.winner_id)
+    assert window_of[decision.winner_id or ""] == "change", decision.reason
+    released = retrains.ledger.latest(Release, "loan")
+    assert released is not None
+    assert run.retraining is not None
+    assert (run.retraining.release_id, released.candidate_id) == (released.id, decision.winner_id)
+    assert released.id != before.id
+
+
+def loss(release: Release, start: datetime) -> Ruling:
+    """A ruling on two days of a release, whose performance is lost."""
+    lost = Signal(name="performance.log_loss", value=1.1, threshold=0.6, breached=True, rows=480)
+    return Ruling(
+        **{"id": "ruling-lost", "model": "loan", "release_id": release.id, "validation_id": None, "signals": (lost,)},
+        **{"start": start, "end": start + 2 * DAY, "as_of": start + 2 * DAY, "action": Action.ALERT},
+        **{"reason": "performance is lost", "policy_digest": "p"},
+    )
 
 
 def test_a_model_of_several_classes_goes_all_the_way(retrains: Retrains) -> None:
