@@ -89,6 +89,20 @@ def test_a_change_is_as_old_as_the_windows_that_tell_of_it_without_a_break() -> 
     assert change_since(SPEC, "release-1", found, AS_OF + 3 * DAY) is None
 
 
+def test_what_drifted_in_importance_or_in_the_answers_tells_of_a_change_and_a_feature_alone_does_not() -> None:
+    """A window whose scores, or what the model owes most to, were off belongs to the change; `drift.scores` may be a
+    feature."""
+    first, second = (ruling(AS_OF - days * DAY, "drift.score", "drift.age") for days in (6, 4))
+    heavy = ruling(AS_OF - 2 * DAY, "drifted_importance", "performance.roc_auc")
+    feature = ruling(AS_OF, "drift.age", "drift.scores")
+    assert change_since(SPEC, "release-1", [first, second, heavy], AS_OF) == first.start
+    assert change_since(SPEC, "release-1", [second], AS_OF) == second.start
+    assert change_since(SPEC, "release-1", [first, second, heavy, feature], AS_OF) is None
+    several = load_model(TESTS / "models", "parcel").spec
+    late = ruling(AS_OF, "drift.score.late")
+    assert change_since(several, "release-1", [late], AS_OF) == late.start
+
+
 def test_a_change_that_is_not_known_or_too_young_leaves_the_usual_window() -> None:
     """Since the change needs rows before those that judge."""
     window, usual = TrainingWindow(name="a", span="since_change"), training_span(SPEC, AS_OF)

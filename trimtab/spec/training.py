@@ -69,7 +69,8 @@ class TrainingWindow(Part):
     """Rows that a candidate is trained on, up to the slice that judges (trimtab/training/windows.py).
 
     ``span`` is a length of time, ``"all"`` (since ``training.earliest``), or ``"since_change"``: since the window from
-    which on the serving release's performance or features were off; where that is not known or gives too few rows,
+    which on the serving release's performance, answers or features were off; where that is not known or gives too few
+    rows,
     ``training.window``.
     """
 

@@ -18,7 +18,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from trimtab.decay.signals.names import DRIFTED_SHARE, ESTIMATED, MULTIVARIATE, PERFORMANCE, SLOW_DRIFT
+from trimtab.decay.signals.names import (
+    DRIFT,
+    DRIFTED_IMPORTANCE,
+    DRIFTED_SHARE,
+    ESTIMATED,
+    MULTIVARIATE,
+    PERFORMANCE,
+    SLOW_DRIFT,
+)
 from trimtab.errors import TooFewRowsError
 from trimtab.records import Action, BlockedSpan, BlockedSpanLifted, LeftOut, Ruling
 from trimtab.spec import ModelSpec, TrainingWindow
@@ -26,8 +34,9 @@ from trimtab.spec import ModelSpec, TrainingWindow
 EVALUATION_MINIMUM_ROWS = 100
 """An evaluation slice may be smaller than a training set, but not smaller than this (or ``training.minimum_rows``)."""
 
-CHANGES = (PERFORMANCE, ESTIMATED, DRIFTED_SHARE, SLOW_DRIFT, MULTIVARIATE)
-"""Signals that say that the world has changed, as far as a model sees it."""
+CHANGES = (PERFORMANCE, ESTIMATED, DRIFTED_SHARE, DRIFTED_IMPORTANCE, SLOW_DRIFT, MULTIVARIATE)
+"""Families of signals that say that the world has changed, as far as a model sees it; drift of its answers does, too,
+and that of a single feature does not."""
 
 
 class Interval(NamedTuple):
@@ -83,13 +92,18 @@ def change_since(spec: ModelSpec, release_id: str, rulings: Iterable[Ruling], as
     own = [one for one in rulings if one.release_id == release_id and one.as_of <= as_of]
     since = None
     for ruling in sorted(own, key=lambda one: one.end, reverse=True):
-        breached = {
-            prefix for one in ruling.signals if one.breached for prefix in CHANGES if one.name.startswith(prefix)
-        }
+        breached = _changes(spec, ruling)
         if not breached:
             break
         since = ruling.start - spec.label_maturity if breached == {PERFORMANCE} else ruling.start
     return since
+
+
+def _changes(spec: ModelSpec, ruling: Ruling) -> set[str]:
+    """The families of breached signals that tell of a change; `DRIFT` where an answer drifted."""
+    names = [signal.name for signal in ruling.signals if signal.breached]
+    answers = {DRIFT} if {DRIFT + answer for answer in spec.answer_names} & {*names} else set()
+    return answers | {family for name in names for family in CHANGES if name.startswith(family)}
 
 
 def blocked_spans(
