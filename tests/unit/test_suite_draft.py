@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -111,11 +112,13 @@ def test_units_that_are_no_quantiles_are_refused(settings_env: Settings, tmp_pat
 
 
 def test_the_command_drafts_from_a_snapshot_a_span_or_a_file(settings_env: Settings, tmp_path: Path) -> None:
-    """And never writes over a file that is there unless it is told to."""
+    """Whose times may have nanoseconds; and never writes over a file that is there unless it is told to."""
     snapshot = take_snapshot.fn("loan", "training", NOW)
     Ledger(settings_env.ledger).append(snapshot)
     csv = tmp_path / "loans.csv"
-    read_snapshot(snapshot).to_pandas().to_csv(csv, index=False)
+    loans = read_snapshot(snapshot).to_pandas()
+    to_the_nanosecond = loans["event_time"].dt.as_unit("ns") + pd.Timedelta(789, "ns")
+    loans.assign(event_time=to_the_nanosecond).to_csv(csv, index=False)
     suites = []
     for number, arguments in enumerate(
         [

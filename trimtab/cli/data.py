@@ -160,7 +160,7 @@ def _of_file(model: LoadedModel, path: Path) -> pa.Table:
     if spec.event_time not in frame.columns:
         raise SourceError(f"{path} has no column {spec.event_time!r}; it has {list(map(str, frame.columns))}")
     try:
-        frame[spec.event_time] = pd.to_datetime(frame[spec.event_time], utc=True)
+        frame[spec.event_time] = pd.to_datetime(frame[spec.event_time], utc=True).dt.floor("us")
     except ValueError as error:
         raise SourceError(f"column {spec.event_time!r} of {path} holds no times: {error}") from error
     times = frame[spec.event_time]
