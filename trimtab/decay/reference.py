@@ -56,7 +56,7 @@ class Reference:
 
     @cached_property
     def own_windows(self) -> OwnWindows:
-        """How far the training rows' own windows are from each other."""
+        """How far the own windows of the training rows, and of what was said of the evaluation rows, are apart."""
         return OwnWindows.model_validate_json((self.folder / OWN_WINDOWS).read_text())
 
     @cached_property
@@ -131,7 +131,10 @@ def write_reference(
     outcome = outcome_places(spec, judged[spec.target.name])
     pq.write_table(_sample(scored.append_column(OUTCOME, outcome), JUDGED_ROWS), folder / JUDGED)
     profile = reference_profile(training, spec.features, answers, answer_types(spec))
-    (folder / OWN_WINDOWS).write_text(own_windows(spec, training, profile).model_dump_json())
+    timed = answers
+    if spec.event_time in judged.column_names:
+        timed = answers.append_column(spec.event_time, judged[spec.event_time])
+    (folder / OWN_WINDOWS).write_text(own_windows(spec, training, timed, profile).model_dump_json())
     importance = (
         permutation_importance(predict, spec.target.kind, spec.feature_names, judged, outcome.to_numpy())
         if predict is not None

@@ -70,8 +70,7 @@ class TrainingWindow(Part):
 
     ``span`` is a length of time, ``"all"`` (since ``training.earliest``), or ``"since_change"``: since the window from
     which on the serving release's performance, answers or features were off; where that is not known or gives too few
-    rows,
-    ``training.window``.
+    rows, ``training.window``.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
