@@ -44,7 +44,7 @@ def picture(window: Window, ruling: Ruling, past: Sequence[Ruling], performance:
     over_time, by_feature, calibrated = (figure.add_axes(place) for place in PLACES)
     draw_over_time(over_time, window, [*past, ruling])
     _by_feature(by_feature, ruling)
-    _calibrated(calibrated, performance)
+    _calibrated(calibrated, performance, classified=window.spec.target.kind != "regression")
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -57,7 +57,7 @@ def draw_over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None
     axes.set_title(metric, fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     if not found and not expected:
-        axes.text(0.5, 0.5, "no mature outcomes yet", ha="center", va="center", transform=axes.transAxes)
+        _nothing(axes, "no mature outcomes yet")
         return
     _limits(axes, window, {one.end: signal.threshold for one, signal in [*expected, *found]})
     if expected:
@@ -103,7 +103,7 @@ def _by_feature(axes: Any, ruling: Ruling) -> None:
     axes.set_title("drift (PSI), red: significant and large", fontsize=9)
     axes.tick_params(labelsize=7)
     if not drifts:
-        axes.text(0.5, 0.5, "nothing was compared", ha="center", va="center", transform=axes.transAxes)
+        _nothing(axes, "no rows to compare")
         return
     colours = [COLOURS[Action.RETRAIN] if signal.breached else "#9fb4c7" for signal in drifts]
     axes.barh(
@@ -112,12 +112,20 @@ def _by_feature(axes: Any, ruling: Ruling) -> None:
     axes.axvline(drifts[0].threshold, color="#888888", linewidth=1, linestyle="--")
 
 
-def _calibrated(axes: Any, performance: Performance) -> None:
+def _nothing(axes: Any, because: str) -> None:
+    """In place of a plot: why there is none, on axes that measure nothing."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, because, ha="center", va="center", color="#666666", transform=axes.transAxes)
+
+
+def _calibrated(axes: Any, performance: Performance, classified: bool) -> None:
     axes.set_title("calibration: outcome by score", fontsize=9)
     axes.tick_params(labelsize=7)
     bins = performance.calibration
     if not bins:
-        axes.text(0.5, 0.5, "no outcomes", ha="center", va="center", transform=axes.transAxes)
+        lacking = "too few outcomes" if performance.outcomes else "no mature outcomes"
+        _nothing(axes, lacking if classified else "a regression has none")
         return
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--")
     scores, outcomes = [one.score for one in bins], [one.outcome for one in bins]

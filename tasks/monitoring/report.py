@@ -38,28 +38,16 @@ def publish(
 ) -> str:
     """Write the window's report and make the run's artifacts: table of signals, pictures, link to the report.
 
-    ``profile`` is that of the incoming rows.
+    ``profile`` is that of the incoming rows. A window without rows has no page, and nothing links to one.
 
     Returns
     -------
     str
-        Address of the report.
+        Address of the page; empty if there is none.
     """
     settings = Settings.from_env()
-    address = f"{settings.reports_url}/{report_path(window)}"
-    if incoming.num_rows:
-        run = write_report(
-            window.spec,
-            reference_of(window).plotted,
-            incoming,
-            _verdicts(window, incoming, profile),
-            settings.reports_dir / report_path(window),
-            title=f"{ruling.model} version {window.release.version}, {_span(window)}",
-            ruling=f"{ruling.action}: {ruling.reason}",
-            at=window.end,
-        )
-        if run is not None:
-            add_run(settings.evidently_dir, ruling.model, ruling.id, run)
+    address = f"{settings.reports_url}/{report_path(window)}" if _page(window, incoming, profile, ruling) else ""
+    if address:
         create_link_artifact(key=f"{ruling.model}-drift-report", link=address, link_text="Evidently report")
     drawn = picture(window, ruling, past, performance)
     keep_picture(drawn, settings.reports_dir / report_path(window))
@@ -72,6 +60,26 @@ def publish(
         markdown=_markdown(window, ruling, address, drawn),
     )
     return address
+
+
+def _page(window: Window, incoming: pa.Table, profile: Profile, ruling: Ruling) -> bool:
+    """Write Evidently's page, and its run into the workspace; False where there is nothing to draw."""
+    if not incoming.num_rows:
+        return False
+    settings = Settings.from_env()
+    run = write_report(
+        window.spec,
+        reference_of(window).plotted,
+        incoming,
+        _verdicts(window, incoming, profile),
+        settings.reports_dir / report_path(window),
+        title=f"{ruling.model} version {window.release.version}, {_span(window)}",
+        ruling=f"{ruling.action}: {ruling.reason}",
+        at=window.end,
+    )
+    if run is not None:
+        add_run(settings.evidently_dir, ruling.model, ruling.id, run)
+    return run is not None
 
 
 def keep_picture(drawn: str, report: Path) -> None:
@@ -124,6 +132,6 @@ def _markdown(window: Window, ruling: Ruling, address: str, image: str) -> str:
         f"{window.mature_start:%Y-%m-%d %H:%M} to {window.mature_end:%Y-%m-%d %H:%M}; ruling `{ruling.id}`.",
         f"![the window]({image})",
         "Breached: " + (", ".join(f"`{signal.name}` {signal.value:.4g}" for signal in breached) or "nothing") + ".",
-        f"[Evidently report]({address})",
+        *([f"[Evidently report]({address})"] if address else []),
     ]
     return "\n\n".join(lines) + "\n"

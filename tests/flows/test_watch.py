@@ -163,6 +163,12 @@ def test_a_window_of_few_rows_is_not_judged(world: World) -> None:
     empty = watch("loan", as_of=RELEASED + 10 * DAY)
     assert empty is not None
     assert empty.reason == "too few rows to judge: 0 of the 200 that are needed"
+    page = world.settings.reports_dir / empty.report
+    assert not page.exists()
+    assert page.with_name("window.png").is_file()
+    (said,) = [one["data"] for one in artifacts("loan-ruling") if empty.id in one["data"]]
+    assert "Evidently report" not in said
+    assert not [one for one in artifacts("loan-drift-report") if empty.report in one["data"]]
 
 
 def test_what_cannot_be_watched_is_a_red_run(world: World) -> None:

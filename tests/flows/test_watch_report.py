@@ -17,6 +17,7 @@ from tasks.monitoring.evidently_report import write_report
 from tasks.monitoring.evidently_workspace import add_run
 from tests.flows.watched import RELEASED, World
 from trimtab.decay.parity import JENSEN_SHANNON, Verdict
+from trimtab.decay.performance import Performance
 from trimtab.decay.reference import Reference
 from trimtab.errors import SourceError
 from trimtab.records import Action, Candidate, Evaluation, Ruling, Signal
@@ -158,3 +159,26 @@ def test_the_picture_shows_what_was_estimated_beside_what_was_realised(world: Wo
         drawn = [[tuple(line[:, 1]) for line in lines] for lines in bars]
         assert drawn == intervals
         assert "estimated" in axes.get_legend_handles_labels()[1]
+
+
+def test_a_plot_without_data_says_why_and_measures_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window without rows has three plots, each with its reason and no tick: an axis from 0 to 1 is no data."""
+    drawn: list[Figure] = []
+    add_axes = Figure.add_axes
+    monkeypatch.setattr(Figure, "add_axes", lambda self, place: drawn.append(self) or add_axes(self, place))
+    end = RELEASED + timedelta(days=3)
+    ruling = Ruling(
+        **{"id": "ruling-empty", "model": "loan", "release_id": "release-1", "validation_id": None, "reason": ""},
+        **{"start": RELEASED, "end": end, "as_of": end, "action": Action.NONE, "policy_digest": "p", "signals": ()},
+    )
+    window = open_window.fn("loan", end)
+    plots.picture(window, ruling, [], Performance())
+    panels = drawn[0].axes
+    assert [[text.get_text() for text in axes.texts] for axes in panels] == [
+        *(["no mature outcomes yet"], ["no rows to compare"], ["no mature outcomes"])
+    ]
+    assert [[*axes.get_xticks(), *axes.get_yticks()] for axes in panels] == [[], [], []]
+    of_numbers = window.spec.target.model_copy(update={"kind": "regression"})
+    window = window.model_copy(update={"spec": window.spec.model_copy(update={"target": of_numbers})})
+    plots.picture(window, ruling, [], Performance(mature=9, outcomes=9))
+    assert drawn[-1].axes[2].texts[0].get_text() == "a regression has none"

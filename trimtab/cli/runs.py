@@ -165,7 +165,7 @@ def _what_came_of_it(settings: Settings, flow_run_id: str) -> Iterator[str]:
             match entry.record:
                 case Ruling() as ruling:
                     yield f"{ruling.action}: {ruling.reason}"
-                    if ruling.report:
+                    if ruling.report and (settings.reports_dir / ruling.report).is_file():
                         yield f"report: {settings.reports_url}/{ruling.report}"
                 case Decision() as decision:
                     yield ("released: " if decision.winner_id else "not released: ") + decision.reason

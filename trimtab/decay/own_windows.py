@@ -111,4 +111,4 @@ def _distance(reference: Profile, window: ColumnProfile) -> float:
     ours, theirs, _ = groups(of_all, window)
     rest = np.maximum(ours - theirs, 0.0)
     by_chance = (len(ours) - 1) * (1 / rest.sum() + 1 / theirs.sum())
-    return max(psi(rest, theirs) - by_chance, 0.0)
+    return float(max(psi(rest, theirs) - by_chance, 0.0))
