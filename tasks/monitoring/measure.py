@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.monitoring.anomalies import show_anomalies
 from tasks.monitoring.reference import candidate_of, ensure_reference, score_rows
 from tasks.monitoring.window import Window
-from trimtab.decay.answers import scores_of
+from trimtab.decay.answers import of_known_classes, scores_of
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.measuring import WindowRows, numbers, spans_before
 from trimtab.decay.measuring import measure as measure_rows
@@ -89,11 +89,13 @@ def _against_predecessor(window: Window, log: Path) -> Metric | None:
     rows = _of_probation(window, log)
     if rows.num_rows < spec.policy.minimum_outcomes:
         return None
+    outcomes = numbers(rows, OUTCOME)
+    known = of_known_classes(spec, reference_of(window).columns, outcomes)
     return against_predecessor(
-        spec,
-        scores_of(spec, rows),
-        score_rows(Settings.from_env(), predecessor.artifact_digest, spec, rows),
-        numbers(rows, OUTCOME),
+        known,
+        scores_of(known, rows),
+        score_rows(Settings.from_env(), predecessor.artifact_digest, known, rows),
+        outcomes,
         1 - spec.policy.significance,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +11,18 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.window import Window
+from trimtab.answers import score_names
+from trimtab.decay.answers import of_classes, of_known_classes
 from trimtab.decay.reference import Reference, write_reference
-from trimtab.errors import LedgerError
+from trimtab.errors import EvaluationError, LedgerError
 from trimtab.ledger import Ledger
 from trimtab.models import load_model
 from trimtab.records import Candidate, Evaluation, Snapshot
 from trimtab.settings import Settings
 from trimtab.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from trimtab.scoring.model import Artifact
 
 
 @task(task_run_name="make the reference of {model}", cache_policy=NO_CACHE)
@@ -48,7 +54,10 @@ def ensure_reference(spec: ModelSpec, settings: Settings, candidate: Candidate, 
     ledger = Ledger(settings.ledger)
     training = read_snapshot(_snapshot(ledger, candidate.snapshot_id))
     judged = read_snapshot(_snapshot(ledger, evaluation.snapshot_id))
-    predict = scorer(settings, candidate.artifact_digest, spec)
+    artifact = _artifact(settings, candidate.artifact_digest, spec)
+    # Classes that were added to the spec since are none of this candidate's.
+    spec = of_known_classes(spec, score_names(artifact.manifest.classes), np.empty(0))
+    predict = scorer(artifact, spec)
     return write_reference(reference.folder, spec, training, judged, predict(judged), predict)
 
 
@@ -82,39 +91,42 @@ def training_rows(window: Window) -> pa.Table:
 
 def score_rows(settings: Settings, artifact_digest: str, spec: ModelSpec, rows: pa.Table) -> np.ndarray:
     """What the artifact of that digest says of these rows, as `scorer` gives it."""
-    return scorer(settings, artifact_digest, spec)(rows)
+    return scorer(_artifact(settings, artifact_digest, spec), spec)(rows)
 
 
-def scorer(settings: Settings, artifact_digest: str, spec: ModelSpec) -> Callable[[pa.Table], np.ndarray]:
-    """The artifact of that digest, loaded once: from rows to scores, float64 of shape (rows,); of several
-    classes (rows, classes).
+def scorer(artifact: Artifact, spec: ModelSpec) -> Callable[[pa.Table], np.ndarray]:
+    """From rows to what an artifact says of them: float64 of shape (rows,); of several classes (rows, classes).
 
     Raises
     ------
     EvaluationError
-        If the artifact is missing or altered; when called, if it cannot score the rows.
+        When called, if it cannot score the rows.
     """
-    from trimtab.decay.answers import of_classes
-    from trimtab.errors import EvaluationError
-    from trimtab.scoring.model import Artifact, ArtifactError
+    from trimtab.scoring.model import ArtifactError
     from trimtab.training.snapshots import feature_columns
-
-    def failed(error: ArtifactError) -> EvaluationError:
-        return EvaluationError(f"{spec.name}: rows cannot be scored: {error}")
-
-    try:
-        artifact = Artifact.load(settings.artifacts_dir / artifact_digest, artifact_digest)
-    except ArtifactError as error:
-        raise failed(error) from error
 
     def predict(rows: pa.Table) -> np.ndarray:
         try:
             scores = artifact.predict(artifact.encode(feature_columns(spec, rows)))
         except ArtifactError as error:
-            raise failed(error) from error
+            raise _not_scored(spec, error) from error
         return of_classes(spec.target.classes, artifact.manifest.classes, scores)
 
     return predict
+
+
+def _artifact(settings: Settings, digest: str, spec: ModelSpec) -> Artifact:
+    """The artifact of that digest; an `EvaluationError` if it is missing or altered."""
+    from trimtab.scoring.model import Artifact, ArtifactError
+
+    try:
+        return Artifact.load(settings.artifacts_dir / digest, digest)
+    except ArtifactError as error:
+        raise _not_scored(spec, error) from error
+
+
+def _not_scored(spec: ModelSpec, error: Exception) -> EvaluationError:
+    return EvaluationError(f"{spec.name}: rows cannot be scored: {error}")
 
 
 def _snapshot(ledger: Ledger, snapshot_id: str) -> Snapshot:

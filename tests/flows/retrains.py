@@ -81,9 +81,9 @@ class Retrains:
         """
         return self._ask({"as_of": as_of.isoformat(), "key": key, "let_pass": let_pass, "env": env or {}}, model)
 
-    def watch(self, model: str, as_of: datetime) -> Outcome:
-        """Judge the window of a model that ends at ``as_of``."""
-        return self._ask({"as_of": as_of.isoformat(), "key": None, "let_pass": None, "env": {}}, model)
+    def watch(self, model: str, as_of: datetime, env: dict[str, str] | None = None) -> Outcome:
+        """Judge the window of a model that ends at ``as_of``; ``env`` are variables of this run alone."""
+        return self._ask({"as_of": as_of.isoformat(), "key": None, "let_pass": None, "env": env or {}}, model)
 
     def _ask(self, request: dict[str, Any], model: str) -> Outcome:
         assert self._process.stdin is not None

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from tests.flows.retrains import Retrains
 from tests.models.parcel.data import load as load_parcels
+from trimtab.backtest.results import Backtest
+from trimtab.cli import app
 from trimtab.errors import TrimtabError
 from trimtab.records import (
     Action,
@@ -30,6 +33,7 @@ from trimtab.records import (
 )
 from trimtab.release.processes import ProcessRuntime
 from trimtab.services import Service, Supervisor, stack_services
+from trimtab.services.definitions import environment
 from trimtab.serving.client import GatewayClient
 from trimtab.settings import Settings
 
@@ -320,8 +324,9 @@ def loss(release: Release, start: datetime) -> Ruling:
     )
 
 
-def test_a_model_of_several_classes_goes_all_the_way(retrains: Retrains) -> None:
-    """Trained, served, logged with a score a class, told what came true by name, and retrained when that turns over."""
+def test_a_model_of_several_classes_goes_all_the_way(retrains: Retrains, tmp_path: Path) -> None:
+    """Trained, served, logged with a score a class, told what came true by name, and retrained when that turns over;
+    a class that is added to the spec meanwhile changes nothing of that."""
     run = retrains.run(BEFORE, "parcels", model="parcel")
     assert run.ended == "completed", run.error
     parcels = load_parcels(TURNED - timedelta(days=2, hours=6), TURNED, TURNED + timedelta(days=1))
@@ -344,7 +349,12 @@ def test_a_model_of_several_classes_goes_all_the_way(retrains: Retrains) -> None
     found = retrains.gateway.prediction(ids[0])
     assert found["outcome"] == parcels["arrival"][0]
     assert [found["record"][f"score.{name}"] for name in ("early", "on time", "late")] == answer["score"][0]
-    watched = retrains.watch("parcel", TURNED)
+    folder = shutil.copytree(TESTS / "models" / "parcel", tmp_path / "models" / "parcel")
+    source = (folder / "spec.py").read_text()
+    assert '"late")' in source
+    (folder / "spec.py").write_text(source.replace('"late")', '"late", "lost")'))
+    env = {"TRIMTAB_MODELS_DIR": str(folder.parent)}
+    watched = retrains.watch("parcel", TURNED, env)
     assert watched.ended == "completed", watched.error
     assert watched.ruling is not None
     assert watched.ruling.action is Action.RETRAIN, watched.ruling.reason
@@ -352,3 +362,15 @@ def test_a_model_of_several_classes_goes_all_the_way(retrains: Retrains) -> None
     assert signals["performance.log_loss"].breached
     assert {"estimated.log_loss", "calibration_error", "drift.score.on time", "drift.label"} <= signals.keys()
     assert signals["drifted_share"].detail == "0 of 4 features"
+    replay = ["backtest", "parcel", "--logged", "--from", "2024-03-10", "--to", "2024-03-12", "--no-suite"]
+    files = ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
+    environment_of = {**environment(retrains.settings), **env}
+    done = CliRunner().invoke(app, [*replay, *files], env=environment_of, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (replayed,) = Backtest.model_validate_json((tmp_path / "b.json").read_text()).windows
+    assert {signal.name: signal.value for signal in replayed.ruling.signals} == pytest.approx(
+        {name: signal.value for name, signal in signals.items() if name != "failed_expectations"}
+    )
+    assert replayed.metrics["policy"] is not None
+    shown = CliRunner().invoke(app, ["predictions", "show", ids[0]], env=environment_of, catch_exceptions=False)
+    assert re.search(f"outcome +{parcels['arrival'][0]},", shown.output), shown.output

@@ -16,10 +16,20 @@ from sklearn.linear_model import LogisticRegression
 from trimtab.answers import answer_names, class_name, classes_of
 from trimtab.backtest.files import past_rows
 from trimtab.backtest.small_spec import SmallSpec, model_spec
-from trimtab.decay.answers import answer_arrays, answer_types, of_classes, scores_of, target_of
+from trimtab.decay.answers import answer_arrays, answer_types, of_classes, of_known_classes, scores_of, target_of
 from trimtab.decay.importance import permutation_importance
-from trimtab.decay.profile import reference_profile
-from trimtab.errors import EvaluationError, OutcomeConflictError, ParityError, RequestError, SourceError, TrainingError
+from trimtab.decay.measuring import WindowRows, measure
+from trimtab.decay.profile import profile, reference_profile
+from trimtab.decay.reference import OUTCOME, write_reference
+from trimtab.errors import (
+    EvaluationError,
+    OutcomeConflictError,
+    ParityError,
+    PredictionLogError,
+    RequestError,
+    SourceError,
+    TrainingError,
+)
 from trimtab.models import load_model
 from trimtab.pages.evaluation import plot_evaluation
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, read_window
@@ -87,6 +97,32 @@ def log_of(folder: Path, classes: tuple[str, ...] = CLASSES, scores: np.ndarray 
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
     PredictionLog(folder).append(pa.RecordBatch.from_arrays(arrays, schema=schema))
     return [id_text(key) for key in ids]
+
+
+def test_a_class_that_no_release_knows_yet_has_no_chance_and_hides_no_loss(tmp_path: Path):
+    """Added to the spec, it is null in the log and 0 to the metrics, and a window is judged as if it were not there;
+    but where it came true all the same it counts."""
+    later = SPEC.model_copy(update={"target": SPEC.target.model_copy(update={"classes": (*CLASSES, "lost")})})
+    log_of(tmp_path / "log")
+    read = read_window(tmp_path / "log", START, START + DAY, START + DAY, later.answer_names)
+    assert read["score.lost"].null_count == 3
+    assert scores_of(later, read).tolist() == [[*row, 0.0] for row in SAID.tolist()]
+    with pytest.raises(PredictionLogError, match="ever had a column 'weight'"):
+        PredictionLog(tmp_path / "log").read(START, START + DAY, ["weight"])
+
+    table = rows()
+    scores = np.random.default_rng(0).dirichlet([1, 1, 1], table.num_rows)
+    reference = write_reference(tmp_path / "reference", SPEC, table, table, scores)
+    assert of_known_classes(later, reference.columns, np.array([0.0, 2.0])).target.classes == CLASSES
+    assert of_known_classes(later, reference.columns, np.array([0.0, 3.0])) == later
+    answers = pa.table(answer_arrays(CLASSES, scores))
+    features = table.select([SPEC.event_time, *SPEC.feature_names])
+    said = pa.table([*features.columns, *answers.columns], [*features.column_names, *answers.column_names])
+    mature = said.append_column(OUTCOME, pa.array(target_of(SPEC, table).astype(float)))
+    profiled = profile(said, reference.profile.bins())
+    end = START + 2 * DAY
+    window = WindowRows(start=START, end=end, as_of=end, incoming=said, profile=profiled, mature=mature)
+    assert measure(later, reference, window) == measure(SPEC, reference, window)
 
 
 def test_the_names_of_answers_follow_from_the_classes():

@@ -19,7 +19,7 @@ from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.run import Asked, Every
 from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings
 from trimtab.backtest.workshop import Deployment
-from trimtab.decay.answers import scores_of
+from trimtab.decay.answers import of_known_classes, scores_of
 from trimtab.decay.measuring import spans_before
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.errors import LedgerError, SourceError
@@ -137,6 +137,8 @@ def of_log(settings: Settings, spec: ModelSpec, start: datetime, end: datetime, 
     logged = read_window(settings.predictions_dir / spec.name, begin, end, now, columns)
     if not logged.num_rows:
         raise SourceError(f"no prediction of {spec.name} is logged in [{begin}, {end}); --from and --to must hold some")
+    told = logged[OUTCOME].drop_null().to_numpy()
+    spec = of_known_classes(spec, [name for name in logged.column_names if logged[name].null_count < len(logged)], told)
     outcome = _target(spec, logged[OUTCOME])
     named = {spec.event_time: logged["event_time"]} | {name: logged[name] for name in spec.feature_names}
     said = {name: logged[name] for name in (*score_names(spec.target.classes), RELEASE_ID)}

@@ -5,13 +5,13 @@ Of several classes an outcome is a number too, the place of the class among the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.answers import LABEL, SCORE, answer_names, score_names
+from trimtab.answers import LABEL, SCORE, answer_names, classes_of, score_names
 from trimtab.errors import EvaluationError
 from trimtab.spec import Feature, ModelSpec
 
@@ -44,9 +44,34 @@ def answer_types(spec: ModelSpec) -> tuple[Feature, ...]:
 
 
 def scores_of(spec: ModelSpec, rows: pa.Table) -> np.ndarray:
-    """What the model said of these rows: float64 of shape (rows,), or of several classes (rows, classes)."""
-    found = [np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in score_names(spec.target.classes)]
-    return np.column_stack(found) if spec.target.classes else found[0]
+    """What the model said of these rows: float64 of shape (rows,), or of several classes (rows, classes); a class whose
+    score is null, or has no column, was not known when that was said, and has no chance."""
+    if not spec.target.classes:
+        return np.asarray(rows[SCORE].to_numpy(), dtype=np.float64)
+    there, found = {*rows.column_names}, np.zeros((rows.num_rows, len(spec.target.classes)))
+    for place, name in enumerate(score_names(spec.target.classes)):
+        if name in there:
+            found[:, place] = pc.fill_null(rows[name], 0.0).to_numpy()
+    return found
+
+
+def of_known_classes(spec: ModelSpec, said: Iterable[str], outcomes: np.ndarray) -> ModelSpec:
+    """The spec as it was to a model that knows fewer classes: those that were added since are left out.
+
+    Parameters
+    ----------
+    spec
+        The model's, of today.
+    said
+        Names among which are the columns of the model's answers.
+    outcomes
+        What happened, of shape (rows,); a class that came true stays.
+    """
+    if not spec.target.classes:
+        return spec
+    known = max(len(classes_of(said)), int(outcomes.max(initial=-1)) + 1)
+    classes = spec.target.classes[:known]
+    return spec.model_copy(update={"target": spec.target.model_copy(update={"classes": classes})})
 
 
 def of_classes(classes: Sequence[str], said: Sequence[str], scores: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.decay.anomalies import find_anomalies
-from trimtab.decay.answers import scores_of
+from trimtab.decay.answers import of_known_classes, scores_of
 from trimtab.decay.bias import gaps_of, selections_of
 from trimtab.decay.calibration import calibration_error
 from trimtab.decay.distance import compare
@@ -89,6 +89,7 @@ def measure(
         The policy metric of the release minus its predecessor's on the same rows, while it is on probation.
     """
     known = rows.mature.filter(pc.is_valid(rows.mature[OUTCOME]))
+    spec = of_known_classes(spec, reference.columns, numbers(known, OUTCOME))
     return Measurements(
         start=rows.start,
         end=rows.end,

@@ -81,6 +81,11 @@ class Reference:
         return {}
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The features, and what the candidate said: of several classes the columns of those that it knows."""
+        return tuple(column.bins.column for column in self.profile.columns)
+
+    @property
     def plotted(self) -> pa.Table:
         """Features of training rows beside the scores of judged ones: a row's do not belong together."""
         rows = min(self.training.num_rows, self.judged.num_rows)

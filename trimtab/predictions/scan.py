@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trimtab.answers import classes_of
 from trimtab.errors import PredictionLogError
 from trimtab.predictions.schema import BASE_FIELDS, conform, from_microseconds, merge_schemas, microseconds
 from trimtab.predictions.segments import SealedSpan, in_window, open_segment
@@ -135,6 +136,8 @@ def register(
 def select_columns(schema: pa.Schema, known: pa.Schema, columns: Sequence[str], folder: Path) -> pa.Schema:
     """The columns' types: as in the rows at hand, else as the log ever knew them.
 
+    A score of several classes that no row has is one that no release gave yet: its class was added since.
+
     Raises
     ------
     PredictionLogError
@@ -144,6 +147,9 @@ def select_columns(schema: pa.Schema, known: pa.Schema, columns: Sequence[str], 
     for name in columns:
         source = schema if name in schema.names else known
         if name not in source.names:
+            if classes_of([name]) and classes_of(known.names):
+                fields.append(pa.field(name, pa.float64()))
+                continue
             if len(known) > len(BASE_FIELDS) + 1:
                 raise PredictionLogError(f"no row in {folder} ever had a column {name!r}; there are {known.names}")
             fields.append(pa.field(name, pa.null()))
