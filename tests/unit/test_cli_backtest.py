@@ -94,6 +94,37 @@ def test_without_paths_the_files_go_into_a_folder_of_their_own(loans: Path, tmp_
     assert "RETRAIN" not in told
 
 
+def test_what_a_reader_should_know_is_told(loans: Path, tmp_path: Path) -> None:
+    """Windows that hold too few outcomes, a maturity that was not given, and texts where numbers were to be."""
+    lines = loans.read_text().splitlines()
+    for row, text in ((3, "n/a"), (4, "NULL"), (5, "")):
+        cells = lines[row].split(",")
+        lines[row] = ",".join([*cells[:2], text, *cells[3:]])
+    loans.write_text("\n".join(lines))
+    common = ["--time", "at", "--target", "repaid", "--score", "said", "--window", "2d", "--from", "2024-02-02"]
+    told = asked(str(loans), *common)
+    windows = re.search(r"(\d+) windows were ruled on", told)
+    assert windows is not None
+    assert f"{windows[1]} of {windows[1]} windows could not be judged: fewer than 300 mature outcomes." in told
+    assert "--maturity is left out: a target counts as known 1 day after" in told
+    assert "2 values of 'income' are no numbers and count as missing" in told
+    told = asked(str(loans), *common, "--maturity", "1d", "--set", "policy.minimum_outcomes=50")
+    assert "could not be judged" not in told
+    assert "--maturity is left out" not in told
+
+
+def test_a_column_that_is_mostly_texts_such_as_na_is_refused(loans: Path) -> None:
+    """With how many there are, and one of them."""
+    head, *rows = loans.read_text().splitlines()
+    texts = [
+        ",".join([*cells[:2], "n/a" if row % 3 else cells[2], *cells[3:]])
+        for row, cells in enumerate(line.split(",") for line in rows)
+    ]
+    loans.write_text("\n".join([head, *texts]))
+    with pytest.raises(TrimtabError, match=r"'income' holds no numbers in 2,666 of 4,000 rows, such as 'n/a'"):
+        CliRunner().invoke(app, ["backtest", str(loans), "--time", "at", "--target", "repaid"], catch_exceptions=False)
+
+
 def test_flags_alone_suffice_and_features_are_all_that_name_no_row(loans: Path) -> None:
     """The id is told apart from what describes the loan."""
     told = asked(str(loans), "--time", "at", "--target", "repaid", "--score", "said", "--from", "2024-02-02")
@@ -116,7 +147,16 @@ def test_flags_alone_suffice_and_features_are_all_that_name_no_row(loans: Path) 
             ("--time", "at", "--target", "repaid", "--from", "2024-03-01", "--to", "2024-02-01"),
             "--from must come first",
         ),
-        (("--time", "at", "--target", "repaid", "--from", "2025-03-01", "--to", "2025-04-01"), "there are no rows in"),
+        (
+            ("--time", "at", "--target", "repaid", "--from", "2025-03-01", "--to", "2025-04-01"),
+            r"--from is 2025-03-01 .* the file's rows lie between 2024-01-01 .* and 2024-03-18",
+        ),
+        (("--time", "at", "--target", "repaid", "--from", "2025-03-01"), "and some after it, to judge"),
+        (("--time", "at", "--target", "repaid", "--from", "2023-03-01"), "some must come before it, to train on"),
+        (
+            ("--time", "at", "--target", "repaid", "--from", "2024-01-02"),
+            "first model cannot be made .* the first there is lies at 2024-01-01",
+        ),
         (("--time", "at", "--target", "repaid", "--window", "7"), "must be a timedelta, such as 7d or 12h"),
         (("--time", "at", "--target", "repaid", "--set", "policy.cooldwn=3d"), "did you mean 'policy.cooldown'"),
         (("--time", "at", "--target", "repaid", "--set", "policy.budget=-1"), "policy.budget is -1"),
@@ -149,6 +189,17 @@ def test_a_file_that_is_not_there_or_empty_is_refused(loans: Path) -> None:
     empty.write_text("at,x,repaid\n")
     with pytest.raises(TrimtabError, match="has no rows"):
         CliRunner().invoke(app, ["backtest", str(empty), *columns, "--features", "x"], catch_exceptions=False)
+
+
+def test_three_rows_are_refused_with_why(loans: Path) -> None:
+    """Whole numbers that differ in each row name it; with features named, a start beyond the rows is told so."""
+    few = loans.with_name("few.csv")
+    few.write_text("at,x,repaid\n2024-01-01,1,0\n2024-01-02,2,1\n2024-01-03,3,1\n")
+    given = ["backtest", str(few), "--time", "at", "--target", "repaid", "--from", "2024-02-01"]
+    with pytest.raises(TrimtabError, match=r"no column is left to be a feature: \['x'\] name the row"):
+        CliRunner().invoke(app, given, catch_exceptions=False)
+    with pytest.raises(TrimtabError, match=r"the file's rows lie between 2024-01-01 .* and 2024-01-03"):
+        CliRunner().invoke(app, [*given, "--features", "x"], catch_exceptions=False)
 
 
 def test_options_of_files_are_refused_for_a_model(loans: Path) -> None:

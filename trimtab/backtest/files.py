@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,6 +49,43 @@ def read_file(path: Path) -> pa.Table:
     if not table.num_rows:
         raise SourceError(f"{path} has no rows; a backtest needs some to train on and some to judge")
     return table
+
+
+def unread_numbers(path: Path, table: pa.Table, names: Sequence[str]) -> dict[str, int]:
+    """How many texts such as ``n/a`` of a CSV file's columns of numbers or truth values count as missing, by column.
+
+    Parameters
+    ----------
+    path
+        The file; in a Parquet file a column has one type, and none is unread.
+    table
+        Its rows.
+    names
+        The columns to look at; those without such a text are left out.
+
+    Raises
+    ------
+    SourceError
+        If most values of a column are such texts.
+    """
+    import pyarrow.csv
+
+    numeric = ("number", "integer", "boolean")
+    asked = [name for name in names if feature_type(table[name].type) in numeric and table[name].null_count]
+    if path.suffix.lower() != ".csv" or not asked:
+        return {}
+    as_texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(asked, pa.string()), include_columns=asked)
+    found, written = {}, pyarrow.csv.read_csv(path, convert_options=as_texts)
+    for name in asked:
+        texts = written[name].filter(pc.and_(pc.is_null(table[name]), pc.not_equal(written[name], "")))
+        if 2 * len(texts) > table.num_rows:
+            raise SourceError(
+                f"column {name!r} holds no numbers in {len(texts):,} of {table.num_rows:,} rows, such as "
+                f"{texts[0].as_py()!r}; leave it out of --features, or leave its cells empty where nothing is known"
+            )
+        if len(texts):
+            found[name] = len(texts)
+    return found
 
 
 def require_columns(table: pa.Table, wanted: dict[str, str]) -> None:

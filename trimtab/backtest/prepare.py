@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.answers import score_names
-from trimtab.backtest.files import past_rows, read_file
+from trimtab.backtest.files import past_rows, read_file, unread_numbers
 from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.run import Asked, Every
 from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings
@@ -69,12 +69,20 @@ def of_file(
     """
     table = read_file(path)
     spec, notes = model_spec(small, path.stem, table)
+    unread = unread_numbers(path, table, [*spec.feature_names, spec.target.name])
+    notes += tuple(
+        f"{count:,} values of {name!r} are no numbers and count as missing" for name, count in unread.items()
+    )
+    if not small.maturity and not any(one.startswith("label_maturity=") for one in settings):
+        usual = in_words(spec.label_maturity)
+        notes += (f"--maturity is left out: a target counts as known {usual} after the time of its row",)
     rows = past_rows(with_settings(spec, settings), table, small.score or None)
     if not small.window and not any(one.startswith("window=") for one in settings):
         window = usual_window(rows)
         rows = replace(rows, spec=with_settings(spec, [*_windows_of(small, window), *settings]))
         per_window = round(rows.table.num_rows * (window / max(rows.last - rows.beginning, _TICK)))
         notes = (*notes, f"--window is left out: it is {in_words(window)}, with some {per_window:,} rows each")
+    _require_rows_before(rows, start)
     end = end or rows.last + _TICK
     if start is None:
         third = rows.beginning + (rows.last - rows.beginning) / 3
@@ -189,6 +197,15 @@ def _evaluation(ledger: Ledger, release: Release) -> Evaluation:
 def _counted_from(spec: ModelSpec, start: datetime) -> datetime:
     """From where on the rows before the first window are counted."""
     return spans_before(start, start + spec.window)[0][0]
+
+
+def _require_rows_before(rows: PastRows, start: datetime | None) -> None:
+    """Refuse a start that leaves no row before it, or none after it."""
+    if start is not None and not rows.beginning < start <= rows.last:
+        raise SourceError(
+            f"--from is {start.astimezone(UTC)}, and the file's rows lie between {rows.beginning} and {rows.last}; "
+            "some must come before it, to train on, and some after it, to judge"
+        )
 
 
 def _require_order(start: datetime, end: datetime) -> None:

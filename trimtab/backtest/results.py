@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from trimtab.backtest.rows import PastRows
 from trimtab.backtest.simulate import Replay, Step
 from trimtab.decay.performance import measurable
+from trimtab.decay.signals.names import OUTCOMES
 from trimtab.metrics import compare
 from trimtab.records import Ruling, Value, higher_is_better
 from trimtab.spec import ModelSpec
@@ -68,6 +69,15 @@ class Backtest(Value):
     def way(self, name: str) -> Way | None:
         """The way of that name, if it was tried."""
         return next((one for one in self.ways if one.name == name), None)
+
+    @property
+    def unjudged(self) -> tuple[BacktestWindow, ...]:
+        """The windows of too few mature outcomes to say anything of performance."""
+        return tuple(
+            window
+            for window in self.windows
+            if any(signal.name == OUTCOMES and signal.breached for signal in window.ruling.signals)
+        )
 
     @property
     def actions(self) -> dict[str, int]:

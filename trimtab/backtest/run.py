@@ -126,7 +126,7 @@ def _first(workshop: Workshop, start: datetime) -> Deployment:
     if made.failed:
         raise SourceError(
             f"the first model cannot be made as of {start}: {made.failed}; --from must leave rows before it that train "
-            "and judge"
+            f"and judge, and the first there is lies at {workshop.rows.beginning}"
         )
     if made.deployment is None:
         reason = made.decision.reason if made.decision else ""

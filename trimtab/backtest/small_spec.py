@@ -22,6 +22,7 @@ from trimtab.records import Value
 from trimtab.spec import ModelSpec
 
 _SPAN = re.compile(r"^(\d+(?:\.\d+)?)\s*([smhdw])$")
+USUAL_MATURITY = "1d"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 FUNCTIONS = {
     "binary": ("trainers:boosting_classifier", trainers.boosting_classifier),
@@ -36,7 +37,8 @@ class SmallSpec(Value):
 
     ``features`` are all other columns if left out, but for those that name the row. ``classes`` of a multiclass
     target are those that the file holds if left out, sorted. ``score`` is what a deployed model said; of several
-    classes the columns ``<score>.<class>``. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``; a window
+    classes the columns ``<score>.<class>``. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``; a maturity
+    that is left out is `USUAL_MATURITY`, a window
     that is left out is as long as the rows ask for (`trimtab.backtest.prepare.usual_window`). ``parameters`` go to the
     trainer, scikit-learn's HistGradientBoosting. ``policy``, ``training``, ``gates`` and ``serving`` hold fields of the
     parts of `trimtab.spec.ModelSpec` of that name.
@@ -51,7 +53,7 @@ class SmallSpec(Value):
     protected: tuple[str, ...] = ()
     score: str = ""
     window: str = ""
-    maturity: str = "1d"
+    maturity: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
     policy: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -109,6 +111,11 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
         others = [column for column in table.column_names if column not in purposes]
         left_out = [column for column in others if not is_feature(table[column])]
         names = [column for column in others if column not in left_out]
+        if not names:
+            raise SpecError(
+                f"no column is left to be a feature: {left_out} name the row, differing in each, or hold none of "
+                "numbers, texts and truth values; --features takes those that it names"
+            )
         besides = f"; left out, as they name the row or hold none of numbers, texts and truth values: {left_out}"
         notes.append(f"the features are {', '.join(names)}" + (besides if left_out else ""))
     window = small.window or "7d"
@@ -123,7 +130,7 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
         "suite": "none",
         "trainers": [trainer],
         "window": window,
-        "label_maturity": small.maturity,
+        "label_maturity": small.maturity or USUAL_MATURITY,
         "policy": small.policy,
         "gates": small.gates,
         "serving": small.serving,

@@ -38,6 +38,9 @@ def sentences(found: Backtest) -> Iterator[str]:
     """What came of it, in words."""
     ruled = ", ".join(f"{count} × {action}" for action, count in sorted(found.actions.items()))
     yield f"{len(found.windows)} windows were ruled on: {ruled}."
+    if few := found.unjudged:
+        least = found.policy["minimum_outcomes"]
+        yield f"{len(few)} of {len(found.windows)} windows could not be judged: fewer than {least} mature outcomes."
     policy, always = found.way(POLICY), found.way(ALWAYS)
     if policy is None or always is None:
         return
