@@ -17,6 +17,7 @@ from tasks.monitoring import open_window, profiling
 from tasks.monitoring.measure import live_bins, reference_of
 from tasks.runner import task_runner
 from tests.flows.watched import RELEASED, World, environment, make_world
+from tests.profiles import same
 from trimtab.decay.profile import Profile
 from trimtab.errors import PredictionLogError
 from trimtab.predictions import profiles
@@ -77,7 +78,7 @@ def test_threads_count_what_is_asked_for_and_not_yet_counted(world: World, monke
     counted: list[int] = []
     real = profiles.profile
     monkeypatch.setattr(profiles, "profile", lambda rows, bins: counted.append(len(rows)) or real(rows, bins))
-    assert _found(world) == wanted
+    assert same(_found(world), wanted)
     assert counted == [240, 240], "only the spool is read: features and score"
 
 
@@ -95,7 +96,7 @@ def test_a_dask_cluster_counts_the_same(world: World, monkeypatch: pytest.Monkey
         monkeypatch.setattr(profiling, "profile_segments", elsewhere)
         assert profile("loan") == 3 * 240
     assert unprofiled(world.log, _bins()) == []
-    assert _found(world) == wanted
+    assert same(_found(world), wanted)
 
 
 def test_dask_without_an_address_is_a_cluster_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

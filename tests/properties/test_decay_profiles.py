@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.profiles import same
 from trimtab.decay.profile import (
     Bins,
     Profile,
@@ -45,17 +46,6 @@ def table(rows: list[tuple]) -> pa.Table:
     columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
     types = (pa.float64(), pa.int64(), pa.string(), pa.bool_())
     return pa.table({name: pa.array(column, kind) for name, column, kind in zip(TYPES, columns, types, strict=True)})
-
-
-def same(one: Profile, other: Profile) -> bool:
-    """Equal but for the rounding of sums."""
-    rounded = {"total": 0.0, "sums": (), "squares": 0.0}
-    exact = [[column.model_copy(update=rounded) for column in found.columns] for found in (one, other)]
-    return exact[0] == exact[1] and all(
-        np.allclose(x, y, rtol=1e-9, atol=1e-14 * len(a.counts) * max(1.0, a.squares**0.5) * max(1, a.valid))
-        for a, b in zip(one.columns, other.columns, strict=True)
-        for x, y in ((a.total, b.total), (a.sums, b.sums))
-    )
 
 
 @settings(max_examples=40, deadline=None)
