@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -55,6 +56,8 @@ async def _serve(artifact: Artifact, version: str, listener: socket.socket, read
 
     server = Server(ScorerApp(artifact, version), _LIMITS)
     await server.start(listener)
+    # What is there now stays: to look through all of it now and then would hold up who is being answered.
+    gc.freeze()
     if ready_file is not None:
         host, port = listener.getsockname()[:2]
         statement = {

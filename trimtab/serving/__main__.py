@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import socket
@@ -70,6 +71,8 @@ async def _serve(
     sealing = Sealing(settings, gateway.models)
     await server.start(listener, tls)
     sealing.start()
+    # What is there now stays: to look through all of it now and then would hold up who is being answered.
+    gc.freeze()
     host, port = listener.getsockname()[:2]
     _logger.info("listening on %s port %d, %s; models: %s", host, port, "TLS" if tls else "plain", gateway.models())
     signal = await stop_signal()
