@@ -28,7 +28,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.apply import apply
 from flows.watch import watch
 from tasks.monitoring.tell import tell_changes
-from tests.flows.watched import RELEASED, ROOT, World, make_world
+from tests.flows.watched import OTHERS_WARNINGS, RELEASED, ROOT, World, make_world
 from trimtab.errors import SpecError
 from trimtab.models import load_model
 from trimtab.records import Action, Ruling, Signal, StateChange
@@ -45,12 +45,7 @@ ALERTS = """
     ),
     schedule="""
 
-pytestmark = [
-    # What Evidently, Great Expectations and Prefect import warns of its own future.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = OTHERS_WARNINGS
 
 
 class Mails:

@@ -10,18 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.watch import watch
-from tests.flows.watched import RELEASED, environment, make_world
+from tests.flows.watched import OTHERS_WARNINGS, RELEASED, environment, make_world
 from trimtab.backtest.results import Backtest
 from trimtab.cli import app
 from trimtab.records import Action, Ruling
 
-pytestmark = [
-    pytest.mark.usefixtures("prefect"),
-    # What Evidently, Great Expectations and Prefect import warns of its own future.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = [pytest.mark.usefixtures("prefect"), *OTHERS_WARNINGS]
 
 
 def test_the_logged_loans_are_ruled_on_as_they_were_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from flows.watch import watch
 from tasks.monitoring import open_window, profiling
 from tasks.monitoring.measure import live_bins, reference_of
 from tasks.runner import task_runner
-from tests.flows.watched import RELEASED, World, environment, make_world
+from tests.flows.watched import OTHERS_WARNINGS, RELEASED, World, environment, make_world
 from tests.profiles import same
 from trimtab.decay.profile import Profile
 from trimtab.errors import PredictionLogError
@@ -25,13 +25,7 @@ from trimtab.predictions.profiles import unprofiled, window_profile
 
 DAY = timedelta(days=1)
 
-pytestmark = [
-    pytest.mark.usefixtures("prefect"),
-    # What Evidently, Great Expectations, Prefect and Dask import warns of its own future.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = [pytest.mark.usefixtures("prefect"), *OTHERS_WARNINGS]
 
 
 @pytest.fixture

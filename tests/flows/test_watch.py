@@ -16,7 +16,7 @@ from flows.close_breaker import close_breaker
 from flows.watch import watch
 from tasks.monitoring import announce, measure, open_window, payload, profile_of, read_incoming, reconcile
 from tasks.monitoring.announce import GRACE
-from tests.flows.watched import RELEASED, World, environment, make_world
+from tests.flows.watched import OTHERS_WARNINGS, RELEASED, World, environment, make_world
 from tests.loan_artifact import make_artifact
 from trimtab.decay.on_record import read_breaker
 from trimtab.errors import PrunedPredictionError, TrimtabError, UnknownModelError
@@ -26,13 +26,7 @@ from trimtab.records import Action, Cause, Decision, Pruned, Retraining, Ruling,
 DAY = timedelta(days=1)
 TURNED = datetime(2024, 3, 1, tzinfo=UTC)
 
-pytestmark = [
-    pytest.mark.usefixtures("prefect"),
-    # What Evidently, Great Expectations and Prefect import warns of its own future.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = [pytest.mark.usefixtures("prefect"), *OTHERS_WARNINGS]
 
 
 def test_before_the_first_release_there_is_nothing_to_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

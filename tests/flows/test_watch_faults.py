@@ -12,19 +12,13 @@ from prefect.client.orchestration import get_client
 from typer.testing import CliRunner
 
 from flows.watch import watch
-from tests.flows.watched import RELEASED, World
+from tests.flows.watched import OTHERS_WARNINGS, RELEASED, World
 from trimtab.cli import app
 from trimtab.records import Action, Ruling
 
 DAY = timedelta(days=1)
 
-pytestmark = [
-    pytest.mark.usefixtures("prefect"),
-    # What Evidently, Great Expectations and Prefect import warns of its own future.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = [pytest.mark.usefixtures("prefect"), *OTHERS_WARNINGS]
 
 
 def judged(world: World, **changes: Callable[[Any], Any]) -> Ruling:

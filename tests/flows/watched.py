@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from tests.loan_artifact import make_artifact, records_of
 from trimtab.ledger import Ledger
@@ -24,6 +25,11 @@ from trimtab.training.snapshots import conform, feature_columns, write_table
 
 ROOT = Path(__file__).parents[2]
 RELEASED = datetime(2024, 2, 20, tzinfo=UTC)
+OTHERS_WARNINGS = [
+    pytest.mark.filterwarnings(f"ignore::{category}")
+    for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
+]
+"""Marks of what watches: what Evidently, Great Expectations, Prefect and Dask import warns of its own future."""
 
 
 def environment(home: Path) -> dict[str, str]:
