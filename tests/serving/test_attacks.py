@@ -24,6 +24,7 @@ from trimtab.serving import scorer as scorer_module
 from trimtab.serving import switchboard as switchboard_module
 from trimtab.serving.batching import Lane
 from trimtab.serving.block import Block
+from trimtab.serving.draft import Draft
 from trimtab.serving.log_writer import LogWriter
 from trimtab.serving.protocol import RouteParser
 from trimtab.serving.protocol.csv_rows import parse_csv
@@ -268,7 +269,8 @@ async def test_a_log_that_another_process_holds_does_not_hold_the_loop(tmp_path,
     rows = infer(NUMBERS, one_input(b"[1,4]", b'"data":[1,2,3,4]'))
 
     def write():
-        return asyncio.create_task(writer.write(NUMBERS, schema, [rows], Block(NUMBERS, [rows]), np.ones(1)))
+        draft = Draft(NUMBERS, schema, [rows], Block(NUMBERS, [rows]))
+        return asyncio.create_task(writer.write(NUMBERS, draft, np.ones(1)))
 
     for _ in range(2):
         await write()

@@ -139,6 +139,9 @@ class _Clock:
             if (first & _LOW) + (n << 32) > _LOW:
                 # The steps would run over into the upper half, which all ids of one call share.
                 first = ((first >> 62) + 1) << 62
+            if n == 1:
+                self._last = first
+                return _alone(first)
             steps = np.frombuffer(draw(32 * n).to_bytes(4 * n, "little"), "<u4").astype(np.uint64) + 1
             steps[0] = 0
             low = np.cumsum(steps) + np.uint64(first & _LOW)
@@ -152,6 +155,12 @@ def _with_version(first: int, low: np.ndarray) -> bytes:
     halves[:, 0] = (first >> 74) << 16 | 0x7000 | (first >> 62 & 0xFFF)
     halves[:, 1] = low | np.uint64(1 << 63)
     return halves.tobytes()
+
+
+def _alone(id_bits: int) -> bytes:
+    """The same of one id, without the arrays."""
+    high = (id_bits >> 74) << 16 | 0x7000 | (id_bits >> 62 & 0xFFF)
+    return (high << 64 | 1 << 63 | id_bits & _LOW).to_bytes(16, "big")
 
 
 _clock = _Clock()
@@ -170,6 +179,8 @@ def new_packed_ids(n: int) -> bytes:
 
 def id_characters(packed: bytes) -> bytes:
     """The usual text form of ids that lie one after the other, each in `ID_CHARACTERS`, in ASCII."""
+    if len(packed) == 16:
+        return id_text(packed).encode()
     digits = np.frombuffer(packed.hex().encode(), np.uint8).reshape(-1, 32)
     texts = np.full((len(digits), ID_CHARACTERS), ord("-"), np.uint8)
     for given, start, end in ((0, 0, 8), (8, 9, 13), (12, 14, 18), (16, 19, 23), (20, 24, 36)):

@@ -208,12 +208,13 @@ class ScorerApp:
             if not isinstance(given, np.ndarray) or not len(given):
                 raise BadRequestError(400, f"input {inputs[0].name!r} must hold its rows as a binary tensor of numbers")
             matrix = np.ascontiguousarray(given.reshape(inputs[0].shape), np.float64)
-            arrays = dict(zip(self._features, matrix.T, strict=True))
+            if not np.isfinite(matrix).all():
+                self._check_arrays(dict(zip(self._features, matrix.T, strict=True)))
         else:
             columns, _ = self._columns(inputs, arrays)
             matrix = self._artifact.encode(columns)
-        if not np.isfinite(matrix).all():
-            self._check_arrays(arrays)
+            if not np.isfinite(matrix).all():
+                self._check_arrays(arrays)
         return matrix, len(matrix)
 
     def _check_arrays(self, arrays: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """How requests become batches, and each batch is logged before it is answered.
 
 No timer: what arrived in one turn of the event loop, or while the batch before was under way, is the next batch: one
-call of the scorer, one commit of the log, then all its answers. While a large batch is committed the next is scored;
+call of the scorer, one commit of the log, then all its answers. Where several callers share a batch, those who were
+just answered are awaited for as long as each turn of the loop brings one of them, or they would for ever make two
+batches in turn, each at the full price. While a large batch is committed the next is scored;
 small ones go one by one, for what a batch costs is then shared by more requests. There is a task a batch, and nothing
 but a callback a request.
 """
@@ -20,6 +22,7 @@ import numpy as np
 from trimtab.errors import PredictionLogError, RequestError, ServiceUnavailableError
 from trimtab.predictions.schema import ID_CHARACTERS, id_characters, log_schema
 from trimtab.serving.block import Block
+from trimtab.serving.draft import Draft
 from trimtab.serving.log_writer import LARGE_BATCH_ROWS, LogWriter
 from trimtab.serving.protocol import Answers, RouteParser, Rows
 from trimtab.serving.routes import ModelLimits, Route
@@ -95,6 +98,7 @@ class Lane:
         self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scoring = False
+        self._is_crowded = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -148,7 +152,10 @@ class Lane:
     async def _work(self) -> None:
         try:
             while self._waiting:
+                if self._is_crowded:
+                    await self._gathered()
                 batch = self._take()
+                self._is_crowded = len(batch) > 1
                 try:
                     await self._score(batch)
                 except BaseException as error:
@@ -158,6 +165,13 @@ class Lane:
             self._scoring = bool(self._waiting)
             if self._scoring:
                 self._spawn(self._work)
+
+    async def _gathered(self) -> None:
+        """Return when a turn of the loop brings no further request: callers who were just answered join at once."""
+        seen = 0
+        while seen < len(self._waiting) < MAX_BATCH_ROWS:
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _take(self) -> list[_Waiting]:
         batch = [self._waiting.popleft()]
@@ -171,8 +185,11 @@ class Lane:
         requests = [waiting.rows for waiting in batch]
         started = time.perf_counter()
         try:
-            block = Block(self.route, requests)
-            scores = await self.scorer.infer(block, batch_headers(rows.trace for rows in requests))
+            draft = self._drafted(requests)
+            if draft.n < LARGE_BATCH_ROWS:
+                # In the turn after the one that sends the rows: while the scorer has them.
+                asyncio.get_running_loop().call_soon(draft.prepare)
+            scores = await self.scorer.infer(draft.block, batch_headers(rows.trace for rows in requests))
         except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request)
             down = isinstance(error, ServiceUnavailableError) and not isinstance(error, ScorerRefusedError)
             if down or len(batch) == 1:
@@ -184,16 +201,15 @@ class Lane:
                 await self._score([alone])
             return
         scoring_s = time.perf_counter() - started
-        if block.n < LARGE_BATCH_ROWS:
-            await self._log(batch, block, scores, scoring_s)
+        if draft.n < LARGE_BATCH_ROWS:
+            await self._log(batch, draft, scores, scoring_s)
         else:
-            self._spawn(self._log, batch, block, scores, scoring_s)
+            self._spawn(self._log, batch, draft, scores, scoring_s)
 
-    async def _log(self, batch: list[_Waiting], block: Block, scores: np.ndarray, scoring_s: float) -> None:
-        requests = [waiting.rows for waiting in batch]
+    async def _log(self, batch: list[_Waiting], draft: Draft, scores: np.ndarray, scoring_s: float) -> None:
         started = time.perf_counter()
         try:
-            ids = await self._writer.write(self.route, self._schema, requests, block, scores)
+            ids = await self._writer.write(self.route, draft, scores)
         except PredictionLogError as error:
             self._refuse(batch, RequestError(503, f"the prediction was not logged and is therefore not given: {error}"))
         except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request)
@@ -203,14 +219,17 @@ class Lane:
             start = 0
             for alone in batch if len(batch) > 1 else ():
                 end = start + alone.rows.n
-                await self._log([alone], Block(self.route, [alone.rows]), scores[start:end], scoring_s)
+                await self._log([alone], self._drafted([alone.rows]), scores[start:end], scoring_s)
                 start = end
         except BaseException as error:
             self._refuse(batch, error)
             raise
         else:
             self._answer(batch, id_characters(ids), scores)
-            self._observe(batch, block.n, scoring_s, time.perf_counter() - started)
+            self._observe(batch, draft.n, scoring_s, time.perf_counter() - started)
+
+    def _drafted(self, requests: Sequence[Rows]) -> Draft:
+        return Draft(self.route, self._schema, requests, Block(self.route, requests))
 
     def _answer(self, batch: list[_Waiting], ids: bytes, scores: np.ndarray) -> None:
         start = 0

@@ -1,0 +1,101 @@
+"""What a batch adds to the log, put together while the scorer has its rows."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from trimtab.decay.answers import answer_arrays
+from trimtab.predictions.schema import ID, TIME
+from trimtab.serving.block import Block
+from trimtab.serving.protocol import Rows
+from trimtab.serving.routes import Route
+
+_REPEATS = 4096
+
+
+class Draft:
+    """The log's rows of a batch as far as they are known before it is scored.
+
+    Parameters
+    ----------
+    route : Route
+    schema : pa.Schema
+        Of the log.
+    requests : sequence of Rows
+    block : Block
+        Of these requests.
+
+    Attributes
+    ----------
+    n : int
+    block : Block
+    """
+
+    def __init__(self, route: Route, schema: pa.Schema, requests: Sequence[Rows], block: Block) -> None:
+        self.n = block.n
+        self._route = route
+        self._schema = schema
+        self.block = block
+        self._requests = requests
+
+    def prepare(self) -> None:
+        """Put together what does not wait for the scores. What fails here is told when the rows are written."""
+        with contextlib.suppress(Exception):
+            _ = self.columns
+
+    @functools.cached_property
+    def event_times(self) -> list[int]:
+        """Of each row, in microseconds since 1970."""
+        return [moment for rows in self._requests for moment in rows.event_times]
+
+    @functools.cached_property
+    def columns(self) -> tuple[list[pa.Array], list[pa.Array]]:
+        """Those between the id and the time of logging, and those after it, up to the answer."""
+        n, requests = self.n, self._requests
+        times = pa.py_buffer(np.array(self.event_times, np.int64))
+        before = [
+            _texts([rows.request_id for rows in requests], requests, n),
+            _repeated(self._route.version, n),
+            _repeated(self._route.release_id, n),
+            pa.Array.from_buffers(TIME, n, [None, times]),
+        ]
+        return before, [_texts([rows.caller for rows in requests], requests, n), *self.block.arrow_columns()]
+
+    def rows(self, ids: bytes, scores: np.ndarray) -> pa.RecordBatch:
+        """The rows with their ids (16 bytes each) and scores, logged now."""
+        before, after = self.columns
+        now = np.full(self.n, time.time_ns() // 1000, np.int64)
+        columns = [
+            pa.Array.from_buffers(ID, self.n, [None, pa.py_buffer(ids)]),
+            *before,
+            pa.Array.from_buffers(TIME, self.n, [None, pa.py_buffer(now)]),
+            *after,
+            *answer_arrays(self._route.classes, scores).values(),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+
+@functools.lru_cache(maxsize=64)
+def _most(text: str) -> pa.Array:
+    return pa.repeat(text, _REPEATS)
+
+
+def _repeated(text: str, n: int) -> pa.Array:
+    return _most(text).slice(0, n) if n <= _REPEATS else pa.repeat(text, n)
+
+
+def _texts(texts: list[str], requests: Sequence[Rows], n: int) -> pa.Array:
+    """A text of each request for each of its rows; null where it is empty."""
+    if not any(texts):
+        return pa.nulls(n, pa.string())
+    if len(texts) == 1:
+        return pa.repeat(texts[0], n)
+    if len(texts) != n:
+        texts = [text for text, rows in zip(texts, requests, strict=True) for _ in range(rows.n)]
+    return pa.array([text or None for text in texts], pa.string())
