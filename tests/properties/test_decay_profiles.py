@@ -24,7 +24,7 @@ from trimtab.decay.profile import (
     threads,
     to_bytes,
 )
-from trimtab.decay.profile.numbers import Binner, Scratch
+from trimtab.decay.profile.binning import CHUNK, Binner, Scratch, TieFinder
 from trimtab.errors import TrimtabError
 from trimtab.spec import Feature
 
@@ -161,6 +161,77 @@ def test_the_fast_binner_finds_what_a_search_finds(seed, shape):
     origin = float(edges[len(edges) // 2])
     found = Binner(edges, origin).find(values, values - origin, Scratch())
     assert np.array_equal(found, np.searchsorted(edges, values, side="left"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(["two", "one", "counts", "skewed", "absurd", "offset", "tiny"]))
+def test_ties_are_found_or_said_to_be_unsure(seed, shape):
+    """Where no doubt is told a value equals its bin's upper edge; what is null, infinite or beside it is in doubt."""
+    random = np.random.default_rng(seed)
+    distinct = {
+        "one": np.array([3.0]),
+        "two": np.array([0.0, 1.0]),
+        "counts": np.arange(300.0),
+        "skewed": np.unique(np.round(random.lognormal(0, 3, 300), 2)),
+        "absurd": np.array([0.0, 1.0, 2.0, 1e300]),
+        "offset": 1e12 + np.arange(50.0),
+        "tiny": np.arange(50.0) * 1e-300,
+    }[shape]
+    edges = np.append(np.nextafter(distinct[0], -np.inf), distinct)
+    values = random.choice(distinct, CHUNK)
+    values[:600] = np.nextafter(values[:600], random.choice([-np.inf, np.inf], 600))
+    values[600:603] = np.nan, np.inf, -np.inf
+    origin = float(edges[len(edges) // 2])
+    with np.errstate(all="ignore"):
+        found, unsure = TieFinder(edges, origin).find(values, values - origin, Scratch())
+    sure = np.setdiff1d(np.arange(CHUNK), unsure)
+    assert np.array_equal(edges[found[sure]], values[sure])
+    assert np.isin(np.arange(603), unsure).all()
+    assert len(sure) > 0.9 * (CHUNK - 603) or shape in ("skewed", "absurd")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.9]))
+def test_many_discrete_numbers_are_counted_as_numpy_counts_them(seed, unknown):
+    """Counts, sums, ties, ends and what the reference lacks, whether few or most of the rows are new to it."""
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 200, 20_000).astype(float)
+    reference = choose_bins(pa.table({"x": values}), {"x": "integer"})
+    new = random.random(len(values)) < unknown
+    values[new] = random.choice([-7.0, 0.5, 1e9], new.sum())
+    found = profile(pa.table({"x": np.append(values, [np.nan, np.inf, -0.0])}), reference).column("x")
+    values = np.append(values, 0.0)
+    edges = np.array(reference[0].edges)
+    bins = np.searchsorted(edges, values, side="left")
+    assert list(found.counts) == np.bincount(bins, minlength=len(edges) + 1).tolist()
+    tied = np.isin(values, edges[1:])
+    assert list(found.ties) == np.bincount(bins[tied], minlength=len(edges) + 1).tolist()
+    shifted = values - reference[0].origin
+    assert np.allclose(found.sums, np.bincount(bins, shifted, len(edges) + 1), rtol=1e-12)
+    assert found.squares == pytest.approx(float(np.sum(shifted**2)), rel=1e-12)
+    assert (found.minimum, found.maximum) == (values.min(), values.max())
+    assert (found.nulls, found.infinities, found.rows) == (1, 1, len(values) + 2)
+    assert found.others == {repr(value): int((values == value).sum()) for value in {*values[~tied].tolist()}}
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32))
+def test_many_numbers_with_nulls_and_infinities_are_counted_as_numpy_counts_them(seed):
+    """Rows of several chunks, of which some lie far beyond the reference's."""
+    random = np.random.default_rng(seed)
+    values = random.lognormal(0, 2, 40_000)
+    reference = choose_bins(pa.table({"x": values}), {"x": "number"})
+    values[random.random(len(values)) < 0.001] = 1e18
+    values[random.random(len(values)) < 0.001] = -1e18
+    holes = random.choice([np.nan, np.inf, -np.inf], 30)
+    found = profile(pa.table({"x": np.append(values, holes)}), reference).column("x")
+    bins = np.searchsorted(reference[0].edges, values, side="left")
+    assert list(found.counts) == np.bincount(bins, minlength=len(found.counts)).tolist()
+    shifted = values - reference[0].origin
+    assert np.allclose(found.sums, np.bincount(bins, shifted, len(found.counts)), rtol=1e-12)
+    assert (found.minimum, found.maximum) == (values.min(), values.max())
+    assert found.nulls == np.isnan(holes).sum()
+    assert found.infinities == np.isinf(holes).sum()
 
 
 def test_files_relations_and_tables_are_counted_alike(tmp_path: Path):

@@ -3,9 +3,9 @@
 A `Profile` holds, for each column, counts on bins that were chosen once, on the reference (`choose_bins`). Profiles on
 the same bins are added by `merge`: hour plus hour is the day, in any order. Its size depends on columns, never on rows.
 
-To change what is kept: values.py · where rows come from: sources.py · how numbers are counted: numbers.py · how
-categories are: categories.py · in which threads: threads.py · which bins are chosen: choosing.py · how hours are
-stored: stored.py.
+To change what is kept: values.py · where rows come from: sources.py · how numbers are counted: numbers.py · how their
+bins are found: binning.py · how categories are counted: categories.py · in which threads: threads.py · which bins are
+chosen: choosing.py · how hours are stored: stored.py.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from trimtab.answers import SCORE
+from trimtab.decay.profile.binning import Scratch
 from trimtab.decay.profile.categories import CategoryCounter
 from trimtab.decay.profile.choosing import choose_bins
-from trimtab.decay.profile.numbers import NumberCounter, Scratch
-from trimtab.decay.profile.sources import Source, batches
+from trimtab.decay.profile.numbers import number_counter
+from trimtab.decay.profile.sources import Source, column_batches
 from trimtab.decay.profile.stored import bins_digest, from_bytes, merge_stored, to_bytes
 from trimtab.decay.profile.threads import by_columns
 from trimtab.decay.profile.values import Bins, ColumnProfile, ColumnType, Profile, Quantile, merge
@@ -49,7 +50,8 @@ def profile(source: Source, bins: Sequence[Bins]) -> Profile:
     ----------
     source
         An Arrow table, a Parquet file or several, or a DuckDB relation, such as ``connection.table(name)`` of what
-        :func:`trimtab.predictions.scan.register` made a table. Of it some 33,000 rows are held at a time.
+        :func:`trimtab.predictions.scan.register` made a table. Of it some 33,000 rows are held at a time, of one file
+        262,000 of one column in each thread.
     bins
         Which columns, and where their counts go.
 
@@ -61,10 +63,9 @@ def profile(source: Source, bins: Sequence[Bins]) -> Profile:
 
     def counted(some: Sequence[Bins]) -> list[ColumnProfile]:
         scratch = Scratch()
-        counters: list[Any] = [NumberCounter(one, scratch) if one.numeric else CategoryCounter(one) for one in some]
-        for batch in batches(source, {one.column: one.type for one in some}):
-            for counter, values in zip(counters, batch, strict=True):
-                counter.add(values)
+        counters: list[Any] = [number_counter(one, scratch) if one.numeric else CategoryCounter(one) for one in some]
+        for place, values in column_batches(source, {one.column: one.type for one in some}):
+            counters[place].add(values)
         return [counter.result() for counter in counters]
 
     return Profile(columns=by_columns(source, bins, counted))

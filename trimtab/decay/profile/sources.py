@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 Source: TypeAlias = "pa.Table | Path | Sequence[Path] | duckdb.DuckDBPyRelation"
 BATCH_ROWS = 32_768
 """Few enough that what is read is still in the caches when it is counted, and its memory used again for the next."""
+COLUMN_ROWS = 262_144
+"""The same, where it is one column alone."""
+BUFFER_BYTES = 262_144
+"""Of a Parquet file, how much of a column is asked of the disk at once; else it would be the whole of a row group."""
 RUN_ROWS = 131_072
 """Of a Parquet file, how many rows are asked for at once; whole row groups at least."""
 
@@ -56,18 +61,36 @@ def batches(source: Source, columns: Mapping[str, ColumnType]) -> Iterator[Batch
         yield tuple(_converted(batch[name], name, kind) for name, kind in columns.items())
 
 
+def column_batches(source: Source, columns: Mapping[str, ColumnType]) -> Iterator[tuple[int, Any]]:
+    """The same, a column at a time: its place among the columns, and some of its values.
+
+    Of a Parquet file all of a column comes before the next one, so that the caches hold what it is counted with.
+
+    Raises
+    ------
+    TrimtabError
+        If a column is not in the source, or does not hold what its type says.
+    """
+    if isinstance(source, Path):
+        with _opened(source, columns) as file:
+            for place, (name, kind) in enumerate(columns.items()):
+                for batch in _file_batches(file, [name], COLUMN_ROWS):
+                    yield place, _converted(batch[name], name, kind)
+    elif isinstance(source, Sequence):
+        for path in source:
+            yield from column_batches(path, columns)
+    else:
+        for values in batches(source, columns):
+            yield from enumerate(values)
+
+
 def _record_batches(source: Source, columns: Mapping[str, ColumnType]) -> Iterator[Any]:
     if isinstance(source, pa.Table):
         _require(columns, source.column_names)
         yield from source.select(list(columns)).to_batches(BATCH_ROWS)
     elif isinstance(source, Path):
-        # Texts come with their codes from the file: they are hashed once a row group, not once a row.
-        texts = [name for name, kind in columns.items() if kind == "category"]
-        with pq.ParquetFile(source, read_dictionary=texts) as file:
-            _require(columns, file.schema_arrow.names)
-            # What was read of all the row groups asked for stays in memory until the last is done.
-            for groups in _runs(file.metadata):
-                yield from file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(columns), use_threads=False)
+        with _opened(source, columns) as file:
+            yield from _file_batches(file, list(columns), BATCH_ROWS)
     elif isinstance(source, Sequence):
         for path in source:
             yield from _record_batches(path, columns)
@@ -75,6 +98,21 @@ def _record_batches(source: Source, columns: Mapping[str, ColumnType]) -> Iterat
         _require(columns, source.columns)
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
         yield from source.project(quoted).to_arrow_reader(BATCH_ROWS)
+
+
+@contextmanager
+def _opened(path: Path, columns: Mapping[str, ColumnType]) -> Iterator[Any]:
+    # Texts come with their codes from the file: they are hashed once a row group, not once a row.
+    texts = [name for name, kind in columns.items() if kind == "category"]
+    with pq.ParquetFile(path, read_dictionary=texts, buffer_size=BUFFER_BYTES) as file:
+        _require(columns, file.schema_arrow.names)
+        yield file
+
+
+def _file_batches(file: Any, names: list[str], rows: int) -> Iterator[Any]:
+    # What was read of all the row groups asked for stays in memory until the last is done.
+    for groups in _runs(file.metadata):
+        yield from file.iter_batches(rows, row_groups=groups, columns=names, use_threads=False)
 
 
 def _runs(metadata: Any) -> Iterator[list[int]]:

@@ -1,10 +1,11 @@
-"""Columns shared out among threads, each of which reads its own: numpy and Arrow work beside each other in them."""
+"""Columns shared out among threads, each of which reads its own: while one counts, the others read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import pyarrow as pa
@@ -13,6 +14,12 @@ from trimtab.decay.profile.sources import Source, row_count
 
 THREADED_ROWS = 50_000
 """From so many rows on a thread is worth its start."""
+
+PARTS_A_THREAD = 8
+"""Of one file's columns: so many that no thread is long alone at the end."""
+COUNTING = Lock()
+"""Held while numbers are counted: numpy's calls are so short that threads which take turns at each are slower than one.
+The others read meanwhile, for which Arrow does not need the interpreter."""
 
 Column = TypeVar("Column")
 Found = TypeVar("Found")
@@ -36,7 +43,7 @@ def by_columns(
     parts = _parts(source, len(columns))
     if parts == 1:
         return tuple(work(columns))
-    with ThreadPoolExecutor(parts) as pool:
+    with ThreadPoolExecutor(min(parts, pa.cpu_count())) as pool:
         found = list(pool.map(work, [columns[part::parts] for part in range(parts)]))
     return tuple(found[place % parts][place // parts] for place in range(len(columns)))
 
@@ -44,4 +51,8 @@ def by_columns(
 def _parts(source: Source, columns: int) -> int:
     # A DuckDB relation is of one connection, which one thread may use.
     can_share = isinstance(source, (pa.Table, Path, Sequence))
-    return max(1, min(pa.cpu_count(), columns)) if can_share and row_count(source) >= THREADED_ROWS else 1
+    if not can_share or row_count(source) < THREADED_ROWS:
+        return 1
+    # Each part opens its files, of which there may be many.
+    threads = int(pa.cpu_count())
+    return max(1, min(columns, threads * PARTS_A_THREAD if isinstance(source, Path) else threads))
