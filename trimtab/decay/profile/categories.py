@@ -15,7 +15,7 @@ def coded_counts(values: Any) -> tuple[list[str], np.ndarray, int]:
 
     A text may come twice where the dictionary has it twice.
     """
-    codes = values.indices.drop_null()
+    codes = values.indices.drop_null() if values.indices.null_count else values.indices
     counts = np.bincount(codes.to_numpy(zero_copy_only=False), minlength=len(values.dictionary))
     # A dictionary may list what this batch has not, and may hold a null of its own.
     used = np.flatnonzero(counts)
