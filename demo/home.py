@@ -60,7 +60,7 @@ def _end_leftovers(home: Path) -> None:
         processes.end(processes.members(stack), _GRACE_S)
     if (home / "releases").is_dir():
         subprocess.run(
-            [sys.executable, "-c", "from tasks.rollout import stop_all; stop_all()"],
+            [sys.executable, "-c", "from tasks.rollout.scorers import stop_all; stop_all()"],
             env={**os.environ, "TRIMTAB_HOME": str(home)},
             cwd=Path(__file__).parents[1],
             capture_output=True,

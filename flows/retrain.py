@@ -9,13 +9,14 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.causes import refused, retrain_cause
-from tasks import lineage, rollout
+from tasks import lineage
 from tasks.data import take_snapshot
 from tasks.evaluation import evaluate, evaluation_id, show_decision
 from tasks.image import build_image
 from tasks.monitoring import make_reference
 from tasks.progress import show_progress
 from tasks.registry import note_decision, promote, register
+from tasks.rollout import steps as rollout
 from tasks.training import candidate_id, train
 from tasks.validation import validate_snapshot
 from trimtab.errors import RolloutError, ValidationFailedError

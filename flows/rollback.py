@@ -9,10 +9,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.causes import refused, rollback_cause
-from tasks import rollout
 from tasks.image import build_image
 from tasks.lineage import record
 from tasks.registry import promote
+from tasks.rollout import steps as rollout
 from trimtab.records import Release
 
 

@@ -16,8 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import RolloutError, ServiceUnavailableError
-from trimtab.release.images import PORT
-from trimtab.release.runtimes import LOG_LINES, POLL_INTERVAL_S, ScorerOrder, not_ready, start_failure, why_no_listener
+from trimtab.release.runtimes import (
+    CONTAINER_PORT,
+    LOG_LINES,
+    POLL_INTERVAL_S,
+    ScorerOrder,
+    not_ready,
+    start_failure,
+    why_no_listener,
+)
 
 if TYPE_CHECKING:
     import docker
@@ -123,7 +130,7 @@ class ContainerRuntime:
                 detach=True,
                 name=name,
                 labels={f"trimtab.{key}": value for key, value in labels.items()},
-                ports={f"{PORT}/tcp": (_LOOPBACK, _free_port())},
+                ports={f"{CONTAINER_PORT}/tcp": (_LOOPBACK, _free_port())},
                 read_only=True,
                 tmpfs={"/tmp": "rw,noexec,nosuid,size=16m"},  # noqa: S108 - inside the container
                 cap_drop=["ALL"],
@@ -193,7 +200,7 @@ def _port_is_taken(error: Exception) -> bool:
 
 def _url(container: Container) -> str:
     bindings: dict[str, Any] = container.ports
-    published = bindings.get(f"{PORT}/tcp") or []
+    published = bindings.get(f"{CONTAINER_PORT}/tcp") or []
     return f"http://{_LOOPBACK}:{published[0]['HostPort']}" if published else ""
 
 

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from tasks.rollout.containers import ContainerRuntime, connect
-from trimtab.errors import RolloutError, ServiceUnavailableError
+from tasks.rollout.scorers import Scorers
+from trimtab.errors import RolloutError
 from trimtab.ledger import Ledger
 from trimtab.models import load_model
 from trimtab.records import Candidate, Image, Release, Version
-from trimtab.release.processes import ProcessRuntime
-from trimtab.release.runtimes import Runtime, ScorerOrder
+from trimtab.release.runtimes import ScorerOrder
 from trimtab.scoring.model import MANIFEST, Manifest
 from trimtab.serving.client import GatewayClient
 from trimtab.serving.routes import Route, RouteFeature, RouteLimits
 from trimtab.settings import Settings
 
 
-class Stack:
+class Stack(Scorers):
     """One home's gateway, runtimes and records. Made by :func:`open_stack`, which closes what it opened."""
-
-    def __init__(self, settings: Settings, resources: ExitStack) -> None:
-        self.settings = settings
-        self._resources = resources
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -39,30 +34,6 @@ class Stack:
     def gateway(self) -> GatewayClient:
         """The gateway's client."""
         return self._resources.enter_context(GatewayClient(self.settings))
-
-    def runtime(self, name: str) -> Runtime:
-        """The runtime of that name.
-
-        Raises
-        ------
-        RolloutError
-            If it is ``docker`` and no engine answers.
-        """
-        if name == "process":
-            return ProcessRuntime(self.settings.releases_dir)
-        try:
-            return self._containers
-        except ServiceUnavailableError as error:
-            raise RolloutError(f"this release runs as a container: {error}") from error
-
-    def runtimes(self) -> list[Runtime]:
-        """All runtimes at hand; containers only where an engine answers, for else none of them runs."""
-        found: list[Runtime] = [ProcessRuntime(self.settings.releases_dir)]
-        try:
-            found.append(self._containers)
-        except ServiceUnavailableError:
-            return found
-        return found
 
     def artifact(self, digest: str) -> Path:
         """Folder of an artifact."""
@@ -155,10 +126,6 @@ class Stack:
         if image is None:
             raise RolloutError(f"{release.id} was built as {release.image_id}, which is not on record")
         return self.runtime(release.runtime).start(self.order(release, image))
-
-    @cached_property
-    def _containers(self) -> ContainerRuntime:
-        return ContainerRuntime(self._resources.enter_context(closing(connect())), self.settings.home)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.image import build_image
-from tasks.rollout import (
+from tasks.rollout.steps import (
     check_golden,
     drain_previous,
     plan_release,

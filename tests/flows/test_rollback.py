@@ -16,17 +16,17 @@ from mlflow import MlflowClient
 
 from flows.rollback import rollback
 from tasks.registry import CHAMPION, TAG_CANDIDATE_ID
-from tasks.rollout import (
+from tasks.rollout.containers import ContainerRuntime, connect
+from tasks.rollout.restoring import restore
+from tasks.rollout.scorers import stop_all
+from tasks.rollout.stack import open_stack
+from tasks.rollout.steps import (
     check_golden,
     drain_previous,
-    restore,
     start_release,
-    stop_all,
     switch_route,
     verify_serving,
 )
-from tasks.rollout.containers import ContainerRuntime, connect
-from tasks.rollout.stack import open_stack
 from tests.flows.rollouts import Rollouts, new_home
 from tests.loan_artifact import AS_OF, ROWS
 from trimtab.errors import RolloutError, ServiceUnavailableError

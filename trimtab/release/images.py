@@ -17,8 +17,8 @@ from typing import Any
 
 from trimtab.records import Candidate, Version
 from trimtab.release.layers import ARTIFACT, CODE, SITE, Layer
+from trimtab.release.runtimes import CONTAINER_PORT
 
-PORT = 8080
 USER = "10001:10001"
 _SECOND_NS = 1_000_000_000
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -87,11 +87,11 @@ def describe_image(
         "Entrypoint": ["python3", "-m", "trimtab.scoring"],
         "Cmd": _arguments(version, candidate),
         "WorkingDir": "/",
-        "ExposedPorts": {f"{PORT}/tcp": {}},
+        "ExposedPorts": {f"{CONTAINER_PORT}/tcp": {}},
         "StopSignal": "SIGTERM",
         "Labels": labels,
         "Healthcheck": {
-            "Test": ["CMD", "python3", "-S", "-m", "trimtab.scoring.health", str(PORT)],
+            "Test": ["CMD", "python3", "-S", "-m", "trimtab.scoring.health", str(CONTAINER_PORT)],
             "Interval": 10 * _SECOND_NS,
             "Timeout": 5 * _SECOND_NS,
             "StartPeriod": 30 * _SECOND_NS,
@@ -148,7 +148,7 @@ def _arguments(version: Version, candidate: Candidate) -> list[str]:
         *("--expected-digest", candidate.artifact_digest),
         *("--version", version.version),
         *("--host", "0.0.0.0"),  # noqa: S104 - inside a container; who reaches it is the publisher's choice
-        *("--port", str(PORT)),
+        *("--port", str(CONTAINER_PORT)),
     ]
 
 

@@ -20,6 +20,9 @@ LOG_LINES = 20
 
 POLL_INTERVAL_S = 0.05
 
+CONTAINER_PORT = 8080
+"""Where a scorer listens inside its container."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScorerOrder:

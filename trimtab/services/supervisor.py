@@ -6,25 +6,21 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, Self
 
-import httpx
-
-from trimtab.errors import ServiceUnavailableError, SpecError
-from trimtab.services import processes, state
+from trimtab.errors import ServiceUnavailableError
+from trimtab.services import processes, releases, state
+from trimtab.services.absences import Absences, readiness_of_routes
 from trimtab.services.definitions import Service, environment, settle_ports, stack_services
 from trimtab.services.prefect_api import close_interrupted_runs
-from trimtab.serving.routes import load_routes
-from trimtab.serving.tls import client_tls
+from trimtab.services.signals import deaf_to_signals
 from trimtab.settings import Settings
 
 _POLL_S = 0.2
@@ -32,20 +28,7 @@ _GRACE_S = 8.0
 _LONGEST_BACKOFF_S = 30.0
 _STABLE_AFTER_S = 60.0
 _SCORERS_CHECK_S = 5.0
-_LONGEST_SCORER_BACKOFF_S = 300.0
 _STOP_ORDER = ("worker", "gateway", "reports", "mlflow", "prefect")
-
-# An error raised on purpose is told in its own words; of any other the last line of the traceback is.
-_TELL = """\
-import sys
-from tasks import rollout
-from trimtab.errors import TrimtabError
-try:
-    rollout.{what}({arguments})
-except TrimtabError as error:
-    print(error)
-    sys.exit(1)
-"""
 
 
 @dataclass
@@ -55,15 +38,6 @@ class _Running:
     started: float
     failures: int = 0
     restart_at: float | None = None
-
-
-@dataclass
-class _Down:
-    """A model whose scorer does not answer: how often that was seen, how often restored, and when to do so next."""
-
-    seen: int = 0
-    restored: int = 0
-    restore_at: float = 0.0
 
 
 class Supervisor:
@@ -131,7 +105,7 @@ class Supervisor:
             self._write_services_file()
             if (self.settings.home / "routes.json").is_file():
                 self._say("starting what was released before")
-                self._tell_releases("restore")
+                self._restore()
             for task, name in ((self._watch, "supervisor"), (self._watch_scorers, "scorers")):
                 watcher = threading.Thread(target=task, name=name, daemon=True)
                 self._watchers.append(watcher)
@@ -148,26 +122,21 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop everything, in order. Idempotent; a second Ctrl-C does not cut it short."""
-        with _deaf_to_signals():
+        with deaf_to_signals():
             self._stopping.set()
             for watcher in self._watchers:
                 if watcher is not threading.current_thread():
                     watcher.join()
             self._watchers.clear()
-            order = sorted(
-                self._running.values(),
-                key=lambda each: (
-                    _STOP_ORDER.index(each.service.name) if each.service.name in _STOP_ORDER else len(_STOP_ORDER)
-                ),
-            )
-            for running in order:
+            names = sorted(self._running, key=lambda name: (*_STOP_ORDER, name).index(name))
+            for running in [self._running[name] for name in names]:
                 processes.stop_tree(running.process.pid, _GRACE_S)
                 running.process.wait()
                 self._say(f"{running.service.title} is stopped")
             processes.end(processes.members(self._stack), _GRACE_S)
             self._running.clear()
             if self._lock is not None and self.settings.releases_dir.is_dir():
-                self._tell_releases("stop_all", even_when_stopping=True)
+                self._say_failure("stop_all", releases.stop_all(self.settings))
             if self._lock is not None:
                 self.settings.services_file.unlink(missing_ok=True)
                 self._lock.close()
@@ -205,29 +174,6 @@ class Supervisor:
                     self._say(f"{running.service.title} is ready{where} ({time.monotonic() - running.started:.1f} s)")
             time.sleep(_POLL_S)
 
-    def _tell_releases(self, what: str, arguments: str = "", even_when_stopping: bool = False) -> None:
-        """Run ``tasks.rollout``'s function of that name, in a process with this stack's settings.
-
-        Blocks until it is done, or the stack stops.
-        """
-        with subprocess.Popen(
-            [sys.executable, "-c", _TELL.format(what=what, arguments=arguments)],
-            env={**os.environ, **environment(self.settings)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as telling:
-            try:
-                said, errors = _wait_for(telling, None if even_when_stopping else self._stopping)
-            except BaseException:
-                telling.kill()
-                raise
-        if telling.returncode != 0 and (even_when_stopping or not self._stopping.is_set()):
-            reason = said.strip() or "".join(errors.strip().splitlines()[-1:])
-            self._say(f"releases: {what} failed: {reason}")
-
     def _is_ready(self, running: _Running) -> bool:
         code = running.process.poll()
         waited = time.monotonic() - running.started
@@ -258,43 +204,18 @@ class Supervisor:
                 self._tend(running)
 
     def _watch_scorers(self) -> None:
-        down: dict[str, _Down] = {}
+        absences = Absences()
         while not self._stopping.wait(_SCORERS_CHECK_S):
-            due = self._due(down)
-            if due:
+            if due := absences.due(readiness_of_routes(self.settings), time.monotonic()):
                 self._say(f"no scorer answers for {', '.join(due)}: starting what the route leads to")
-                self._tell_releases("restore", repr(due))
+                self._restore(due)
 
-    def _due(self, down: dict[str, _Down]) -> list[str]:
-        """The models to restore now: not ready twice in a row, and not restored a short while ago."""
-        due, now = [], time.monotonic()
-        readiness = {model: self._has_scorer(model) for model in self._routed()}
-        for model in down.keys() - {model for model, ready in readiness.items() if ready is False}:
-            del down[model]
-        for model in (model for model, ready in readiness.items() if ready is False):
-            found = down.setdefault(model, _Down())
-            found.seen += 1
-            if found.seen >= 2 and now >= found.restore_at:
-                pause = min(_SCORERS_CHECK_S * 2.0**found.restored, _LONGEST_SCORER_BACKOFF_S)
-                found.restored, found.restore_at = found.restored + 1, now + pause
-                due.append(model)
-        return due
+    def _restore(self, models: Sequence[str] | None = None) -> None:
+        self._say_failure("restore", releases.restore(self.settings, self._stopping, models))
 
-    def _routed(self) -> list[str]:
-        try:
-            return sorted(load_routes(self.settings.home / "routes.json"))
-        except (SpecError, OSError):
-            # The gateway itself says what is wrong with its routes.
-            return []
-
-    def _has_scorer(self, model: str) -> bool | None:
-        """Whether the gateway reaches the model's scorer; None if the gateway does not say."""
-        try:
-            url = f"{self.settings.gateway_url}/v2/models/{model}/ready"
-            status = httpx.get(url, timeout=5, trust_env=False, verify=client_tls(self.settings)).status_code
-        except httpx.TransportError:
-            return None
-        return None if status == httpx.codes.NOT_FOUND else status < httpx.codes.INTERNAL_SERVER_ERROR
+    def _say_failure(self, what: str, reason: str) -> None:
+        if reason:
+            self._say(f"releases: {what} failed: {reason}")
 
     def _tend(self, running: _Running) -> None:
         code = running.process.poll()
@@ -318,48 +239,6 @@ class Supervisor:
 
     def _write_services_file(self) -> None:
         state.write(self.settings, self._stack, self.process_ids())
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Within it SIGTERM and SIGINT interrupt (KeyboardInterrupt), so that both leave through the same door.
-
-    SIGINT as well: a process that a shell started in the background would not hear it.
-    """
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _deaf_to_signals() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _wait_for(process: subprocess.Popen[str], cut_off: threading.Event | None) -> tuple[str, str]:
-    """What the process wrote (output, errors) when it has ended; it is killed when the event is set."""
-    while True:
-        try:
-            return process.communicate(timeout=_POLL_S)
-        except subprocess.TimeoutExpired:
-            if cut_off is not None and cut_off.is_set():
-                process.kill()
-                return process.communicate()
 
 
 def _tail(log: Path, lines: int = 15) -> str:
