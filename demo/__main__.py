@@ -101,6 +101,7 @@ def _act(options: argparse.Namespace, settings: Settings, screen: Screen, stopwa
     from demo.plot import draw, write
     from deployments.apply import apply
     from trimtab.models import load_model
+    from trimtab.pages.front import write_front_page
 
     model = load_model(settings.models_dir, course.MODEL)
     screen.title("Deployments")
@@ -122,6 +123,7 @@ def _act(options: argparse.Namespace, settings: Settings, screen: Screen, stopwa
         picture = settings.reports_dir / "demo" / "year.png"
         write(figure, picture)
         page = write_page(settings, figure, comparison, weeks, chain, stopwatch.stages, headline)
+        write_front_page(settings)
     screen.timeline(weeks)
     screen.figures(comparison)
     screen.say(headline, "bold")

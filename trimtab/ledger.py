@@ -136,15 +136,23 @@ class Ledger:
             row = connection.execute(query).first()
         return None if row is None else _entry(row).record  # type: ignore[return-value]
 
-    def entries(self, kind: type[Record] | None = None, model: str | None = None) -> list[Entry]:
-        """All entries, of a kind and of a model if asked for, oldest first."""
-        query = sa.select(entries).order_by(entries.c.sequence)
+    def models(self, kind: type[Record]) -> list[str]:
+        """Names of the models that have a record of that kind, in order."""
+        query = sa.select(entries.c.model).where(entries.c.kind == kind.kind).distinct().order_by(entries.c.model)
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def entries(
+        self, kind: type[Record] | None = None, model: str | None = None, newest: int | None = None
+    ) -> list[Entry]:
+        """All entries, of a kind and of a model if asked for, or only so many of the newest; oldest first."""
+        query = sa.select(entries).order_by(entries.c.sequence.desc()).limit(newest)
         if kind is not None:
             query = query.where(entries.c.kind == kind.kind)
         if model is not None:
             query = query.where(entries.c.model == model)
         with self._database.reading() as connection:
-            return [_entry(row) for row in connection.execute(query)]
+            return [_entry(row) for row in connection.execute(query)][::-1]
 
     def ancestors(self, record_id: str) -> list[Entry]:
         """The record and all that it follows from, newest first, each once.

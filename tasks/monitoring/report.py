@@ -18,11 +18,11 @@ from tasks.monitoring.evidently_workspace import add_run
 from tasks.monitoring.measure import reference_of
 from tasks.monitoring.plots import picture
 from tasks.monitoring.reference import training_rows
-from tasks.monitoring.tell import PICTURE
 from tasks.monitoring.window import Window, report_path
 from trimtab.decay.parity import Verdict, verdicts
 from trimtab.decay.performance import Performance
 from trimtab.decay.profile import Profile
+from trimtab.pages.front import PICTURE, write_front_page
 from trimtab.records import Ruling, Signal
 from trimtab.settings import Settings
 
@@ -36,7 +36,8 @@ def publish(
     ruling: Ruling,
     past: Sequence[Ruling],
 ) -> str:
-    """Write the window's report and make the run's artifacts: table of signals, pictures, link to the report.
+    """Write the window's report and the front page of all reports, and make the run's artifacts: table of signals,
+    pictures, link to the report.
 
     ``profile`` is that of the incoming rows. A window without rows has no page, and nothing links to one.
 
@@ -51,6 +52,7 @@ def publish(
         create_link_artifact(key=f"{ruling.model}-drift-report", link=address, link_text="Evidently report")
     drawn = picture(window, ruling, past, performance)
     keep_picture(drawn, settings.reports_dir / report_path(window))
+    write_front_page(settings)
     create_table_artifact(
         key=f"{ruling.model}-signals", description=ruling.reason, table=[_row(signal) for signal in ruling.signals]
     )

@@ -16,14 +16,13 @@ from prefect.runtime import flow_run
 
 from trimtab.decay.policy.state import Change, changes
 from trimtab.ledger import Ledger
+from trimtab.pages.front import PICTURE
 from trimtab.records import Action, Release, Ruling, Signal, StateChange, content_id
 from trimtab.settings import Settings
 
 EVENT = "trimtab.state.changed"
 LATE = timedelta(days=8)
 """A change that was ruled longer ago by the clock is not told any more: a weekly watch catches up on its last run."""
-PICTURE = "window.png"
-"""The picture of a window, beside its report."""
 
 
 @task(task_run_name="tell of changes of {model}", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)

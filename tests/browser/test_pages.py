@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from trimtab.lineage import Node, to_html
+from trimtab.pages.front import Judged, Watched, render_front
 from trimtab.pages.validation import write_page
-from trimtab.records import FailedExpectation, Validation
+from trimtab.records import Action, FailedExpectation, Ruling, Validation
 
 HOSTILE = "<img src=x onerror=\"document.title='pwned'\">"
 
@@ -88,6 +90,26 @@ def test_the_page_of_a_failed_validation_names_what_failed_with_its_numbers_and_
         "-3",
         HOSTILE,
     ):
+        assert said in text
+
+
+def test_the_front_page_shows_each_models_rulings_and_fits_a_narrow_window(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    day = datetime(2024, 3, 1, tzinfo=UTC)
+    ruling = Ruling(
+        **{"id": "ruling-1", "model": "loan", "release_id": "release-1", "validation_id": None, "policy_digest": ""},
+        **{"start": day, "end": day + timedelta(days=1), "as_of": day + timedelta(days=1)},
+        action=Action.RETRAIN,
+        reason=f"log_loss is {'lost' * 40} {HOSTILE}",
+        signals=(),
+    )
+    judged = (Judged(ruling, (("run", "http://127.0.0.1:4200"),)), Judged(ruling, ()))
+    page = tmp_path / "index.html"
+    page.write_text(render_front([Watched("loan", "2", judged), Watched("parcel", "1", judged[:1])], []))
+    browser.set_window_size(500, 800)
+    text = open_page(browser, page)
+    for said in ("2 models watched", "loan RETRAIN", "parcel RETRAIN", "version 2", HOSTILE, "the 1 before it"):
         assert said in text
 
 

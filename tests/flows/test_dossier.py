@@ -38,6 +38,7 @@ def test_a_dossier_is_an_artifact_and_a_page_that_opens_offline(home: tuple[Sett
         assert record in markdown
     assert "```mermaid" in markdown
     assert url in str(artifacts[f"dossier-page-{ids[0]}"].data)
+    assert '<a href="dossiers/">Dossiers</a>' in (settings.reports_dir / "index.html").read_text()
 
 
 @pytest.mark.parametrize("wrong", ["abc", "01929f0e-7b1a-7c3e-9d55-0d4f1c1e2a3b"])

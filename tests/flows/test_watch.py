@@ -55,6 +55,9 @@ def test_a_calm_window_is_ruled_none_with_a_report_and_artifacts(world: World) -
     page = (world.settings.reports_dir / ruling.report).read_text()
     assert "<title>loan version 1, 2024-02-20 12:00 to 2024-02-22 12:00</title>" in page
     assert "Wasserstein distance (normed)" in page
+    front = (world.settings.reports_dir / "index.html").read_text()
+    assert f'<a href="{ruling.report}">Evidently report</a>' in front
+    assert '<span class="action NONE">NONE</span>' in front
     assert sum(segment.rows for segment in world.ledger.records(Segment)) == 3 * 240
     markdown = artifacts("loan-ruling")[0]["data"]
     assert "data:image/png;base64," in markdown

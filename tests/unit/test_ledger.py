@@ -35,6 +35,15 @@ def test_a_record_comes_back_as_it_was_stated(ledger: Ledger) -> None:
     assert ledger.find(Cause, "cause-2") is None
 
 
+def test_the_newest_entries_of_a_model_come_oldest_first_too(ledger: Ledger) -> None:
+    for number in range(1, 5):
+        ledger.append(cause(number))
+    ledger.append(cause(5, model="parcel"))
+    newest = [entry.record.id for entry in ledger.entries(Cause, "loan", newest=2)]
+    assert newest == ["cause-3", "cause-4"]
+    assert ledger.models(Cause) == ["loan", "parcel"]
+
+
 def test_stating_a_record_again_changes_nothing(ledger: Ledger) -> None:
     first = ledger.append(cause(1))
     assert ledger.append(cause(1)).sequence == first.sequence

@@ -1,1 +1,2 @@
-"""What people look at: validation.py (a failed or passed suite), evaluation.py (how models rank and calibrate)."""
+"""What people look at: front.py (every model and its rulings), validation.py (a failed or passed suite),
+evaluation.py (how models rank and calibrate); document.py is what pages share."""

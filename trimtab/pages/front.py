@@ -1,0 +1,147 @@
+"""The first of the reports' pages: every model that is watched, what was ruled of it last, and where to read more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trimtab.ledger import Entry, Ledger
+from trimtab.pages.document import document, text, write_document
+from trimtab.records import Release, Ruling, Validation
+from trimtab.settings import Settings
+
+PICTURE = "window.png"
+"""The picture of a window, beside its report."""
+SHOWN_RULINGS = 13
+"""How many of a model's rulings the page shows: the newest, and twelve before it."""
+
+_STYLE = """
+header{display:flex;flex-wrap:wrap;gap:4px 24px;align-items:baseline;justify-content:space-between}
+nav a,.links a{margin-right:16px;white-space:nowrap}.links{font-size:14px;margin:8px 0 0}
+h2{font-size:19px}h2 .soft{font-size:14px;font-weight:400;margin-left:8px}
+.said{margin:6px 0;overflow-wrap:anywhere}
+.action{display:inline-block;border-radius:10px;padding:0 10px;font-weight:600;font-size:12px;line-height:20px;
+color:#fff}
+h2 .action{font-size:14px;line-height:24px;border-radius:12px;margin-left:6px;vertical-align:2px}
+.BLOCK{background:#7b2d8b}.ROLLBACK{background:#a85a17}.RETRAIN{background:#c0392b}
+.ALERT{background:#e0a100;color:#2b2000}.NONE{background:#3b7d4f}
+img{display:block;width:100%;height:auto;margin:12px 0 4px;border:1px solid var(--line);border-radius:6px}
+summary{cursor:pointer;color:var(--soft);margin-top:12px}
+td{vertical-align:top}td.why{white-space:normal;min-width:260px;overflow-wrap:anywhere}td a{margin-right:10px}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A ruling, and the addresses of what is to be read on it by what they show, relative to the page or absolute."""
+
+    ruling: Ruling
+    links: tuple[tuple[str, str], ...]
+    picture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A model: the version that its newest ruling judged, and its rulings, that of the latest window first."""
+
+    model: str
+    version: str
+    judged: tuple[Judged, ...]
+
+
+def write_front_page(settings: Settings) -> None:
+    """Write ``index.html`` of the reports' folder anew, from the ledger and from the reports that are there.
+
+    Raises
+    ------
+    LedgerError
+        If the ledger cannot be read.
+    """
+    ledger = Ledger(settings.ledger)
+    watched = [_watched(settings, ledger, model) for model in ledger.models(Ruling)]
+    links = [(title, f"{name}/") for title, name in _FOLDERS if (settings.reports_dir / name).is_dir()]
+    links += [("Prefect", settings.prefect_url), ("MLflow", settings.mlflow_url)]
+    write_document(settings.reports_dir / "index.html", render_front(watched, links))
+
+
+def render_front(watched: Sequence[Watched], links: Sequence[tuple[str, str]]) -> str:
+    """The page, as HTML; ``links`` (what they show, address) lead to what belongs to no one model."""
+    newest = max((one.judged[0].ruling.end for one in watched), default=None)
+    until = f", latest window to {newest:%Y-%m-%d %H:%M} UTC" if newest else ""
+    models = f"{len(watched)} model{'' if len(watched) == 1 else 's'} watched{until}"
+    body = (
+        f'<header><div><h1>trimtab</h1><div class="soft">{models}</div></div><nav>{_links(links)}</nav></header>'
+        f"{''.join(_section(one) for one in watched)}"
+    )
+    return document("trimtab: reports", body, _STYLE)
+
+
+_FOLDERS = (("Demo", "demo"), ("Dossiers", "dossiers"))
+
+
+def _watched(settings: Settings, ledger: Ledger, model: str) -> Watched:
+    entries = ledger.entries(Ruling, model, newest=SHOWN_RULINGS)
+    judged = sorted((_judged(settings, ledger, entry) for entry in entries), key=lambda one: one.ruling.end)[::-1]
+    release = ledger.find(Release, judged[0].ruling.release_id)
+    return Watched(model, release.version if release else "", tuple(judged))
+
+
+def _judged(settings: Settings, ledger: Ledger, entry: Entry) -> Judged:
+    ruling = entry.record
+    assert isinstance(ruling, Ruling)
+    picture = f"{ruling.report.rpartition('/')[0]}/{PICTURE}" if ruling.report else ""
+    validation = ledger.find(Validation, ruling.validation_id) if ruling.validation_id else None
+    files = (
+        ("Evidently report", ruling.report),
+        ("picture", picture),
+        ("validation", validation.page if validation else ""),
+    )
+    there = [(title, path) for title, path in files if path and (settings.reports_dir / path).is_file()]
+    run = f"{settings.prefect_url.rstrip('/')}/runs/flow-run/{entry.flow_run_id}"
+    links = (*there, ("run", run)) if entry.flow_run_id else tuple(there)
+    return Judged(ruling, links, picture if ("picture", picture) in there else "")
+
+
+def _section(watched: Watched) -> str:
+    newest, *earlier = watched.judged
+    ruling, model = newest.ruling, text(watched.model)
+    picture = (
+        f'<a href="{text(newest.picture)}"><img src="{text(newest.picture)}" width="960" height="288" '
+        f'alt="{model}: performance over time, drift by feature, calibration"></a>'
+        if newest.picture
+        else ""
+    )
+    rows = "".join(
+        f"<tr><td>{_until(one.ruling)}</td><td>{_action(one.ruling)}</td>"
+        f'<td class="why">{_sentence(one.ruling)}</td><td>{_links(one.links)}</td></tr>'
+        for one in earlier
+    )
+    heads = "".join(f"<th>{title}</th>" for title in ("window to (UTC)", "ruling", "because", "more"))
+    table = (
+        f'<details><summary>the {len(earlier)} before it</summary><div class="scroll">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></details>"
+        if earlier
+        else ""
+    )
+    window = f"version {text(watched.version)}, window {ruling.start:%Y-%m-%d %H:%M} to {_until(ruling)} UTC"
+    return (
+        f'<section id="{model}"><h2>{model} {_action(ruling)}<span class="soft">{window}</span></h2>'
+        f'<p class="said">{_sentence(ruling)}</p>{picture}'
+        f'<p class="links">{_links((*newest.links, ("all its files", f"{watched.model}/")))}</p>{table}</section>'
+    )
+
+
+def _links(links: Sequence[tuple[str, str]]) -> str:
+    return "".join(f'<a href="{text(address)}">{text(title)}</a>' for title, address in links)
+
+
+def _action(ruling: Ruling) -> str:
+    return f'<span class="action {ruling.action}">{ruling.action}</span>'
+
+
+def _until(ruling: Ruling) -> str:
+    return f"{ruling.end:%Y-%m-%d %H:%M}"
+
+
+def _sentence(ruling: Ruling) -> str:
+    return text(f"{ruling.reason[:1].upper()}{ruling.reason[1:]}.")
