@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -91,11 +92,13 @@ def _named(rulings: Sequence[Ruling], name: str) -> list[tuple[Ruling, Signal]]:
 
 
 def _limits(axes: Any, window: Window, limits: Mapping[datetime, float]) -> None:
-    """The limit (dashed) and the value at evaluation (dotted), by window."""
+    """The limit (dashed) and the value at evaluation (dotted), by window; of a single window from side to side."""
     ends, drop = sorted(limits), window.spec.policy.performance_drop
     gain = drop if higher_is_better(window.spec.policy_metric) else -drop
-    axes.plot(ends, [limits[end] for end in ends], color="#888888", linewidth=1, linestyle="--")
-    axes.plot(ends, [limits[end] + gain for end in ends], color="#888888", linewidth=1, linestyle=":")
+    for above, style in ((0.0, "--"), (gain, ":")):
+        values = [limits[end] + above for end in ends]
+        draw = functools.partial(axes.plot, ends, values) if len(ends) > 1 else functools.partial(axes.axhline, *values)
+        draw(color="#888888", linewidth=1, linestyle=style)
 
 
 def _by_feature(axes: Any, ruling: Ruling) -> None:

@@ -159,6 +159,13 @@ def test_the_picture_shows_what_was_estimated_beside_what_was_realised(world: Wo
         drawn = [[tuple(line[:, 1]) for line in lines] for lines in bars]
         assert drawn == intervals
         assert "estimated" in axes.get_legend_handles_labels()[1]
+        limits = [line for line in axes.lines if line.get_color() == "#888888"]
+        drop = window.spec.policy.performance_drop
+        assert sorted(float(line.get_ydata()[0]) for line in limits) == pytest.approx([0.6 - drop, 0.6])
+        for line in limits:
+            across = line.get_transform().transform(np.column_stack([line.get_xdata(orig=False), line.get_ydata()]))
+            left, right = axes.bbox.intervalx
+            assert np.ptp(across[:, 0]) > 0.8 * (right - left)
 
 
 def test_a_plot_without_data_says_why_and_measures_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
