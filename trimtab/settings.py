@@ -128,6 +128,7 @@ class Settings:
     tls_ca: str = _setting("", "authorities (PEM) that the gateway is verified with; empty: the system's", is_file=True)
     tls_client_cert: str = _setting("", "certificate (PEM) to show to a gateway that asks for one", is_file=True)
     tls_client_key: str = _setting("", "key (PEM, unencrypted) of the certificate to show", is_file=True)
+    evidently_runs: int = _setting(365, "windows a model that Evidently's workspace in <home>/evidently keeps")
     max_body_bytes: int = _setting(8 * 1024 * 1024, "largest request body that the gateway reads")
     max_rows: int = _setting(10_000, "largest number of rows in one request")
     max_queue_rows: int = _setting(20_000, "rows waiting for a scorer before the gateway answers 429")

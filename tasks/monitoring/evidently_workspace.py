@@ -1,11 +1,12 @@
 """Evidently's own workspace, a project a model and a run a window: for those who know Evidently's UI.
 
-``evidently ui --workspace <home>/evidently`` shows it. No record rests on it: deleted, it starts anew with the next
-window.
+``evidently ui --workspace <home>/evidently`` shows it. It keeps the newest windows of each model. No record rests on
+it: deleted, it starts anew with the next window.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -48,6 +49,35 @@ def add_run(folder: Path, model: str, window_id: str, run: Snapshot) -> UUID:
     # Workspace.add_run draws an id at random: the same window would stand there twice.
     workspace.state.write_snapshot(project_id, run_id, run.to_snapshot_model())
     return run_id
+
+
+def keep_newest(folder: Path, model: str, window_ids: Sequence[str], count: int) -> int:
+    """Delete a model's runs but those of its newest windows. Idempotent; runs that others added stay.
+
+    Parameters
+    ----------
+    folder
+        Of the workspace.
+    model
+        Names the project.
+    window_ids
+        Of all windows that ever had a run, oldest first.
+    count
+        How many of them keep theirs.
+
+    Returns
+    -------
+    int
+        How many runs were deleted.
+    """
+    from evidently.ui.workspace import Workspace
+
+    workspace, project_id = Workspace.create(str(folder)), _id(model)
+    too_old = {_id(f"{model}/{window_id}") for window_id in window_ids[: max(0, len(window_ids) - count)]}
+    deleted = too_old.intersection(workspace.list_runs(project_id)) if too_old else set()
+    for run_id in deleted:
+        workspace.delete_run(project_id, run_id)
+    return len(deleted)
 
 
 def _make_project(workspace: Workspace, project_id: UUID, model: str) -> None:

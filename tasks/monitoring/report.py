@@ -14,7 +14,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.evidently_report import write_report
-from tasks.monitoring.evidently_workspace import add_run
+from tasks.monitoring.evidently_workspace import add_run, keep_newest
 from tasks.monitoring.measure import reference_of
 from tasks.monitoring.plots import picture
 from tasks.monitoring.reference import training_rows
@@ -47,7 +47,7 @@ def publish(
         Address of the page; empty if there is none.
     """
     settings = Settings.from_env()
-    address = f"{settings.reports_url}/{report_path(window)}" if _page(window, incoming, profile, ruling) else ""
+    address = f"{settings.reports_url}/{report_path(window)}" if _page(window, incoming, profile, ruling, past) else ""
     if address:
         create_link_artifact(key=f"{ruling.model}-drift-report", link=address, link_text="Evidently report")
     drawn = picture(window, ruling, past, performance)
@@ -64,7 +64,7 @@ def publish(
     return address
 
 
-def _page(window: Window, incoming: pa.Table, profile: Profile, ruling: Ruling) -> bool:
+def _page(window: Window, incoming: pa.Table, profile: Profile, ruling: Ruling, past: Sequence[Ruling]) -> bool:
     """Write Evidently's page, and its run into the workspace; False where there is nothing to draw."""
     if not incoming.num_rows:
         return False
@@ -81,6 +81,8 @@ def _page(window: Window, incoming: pa.Table, profile: Profile, ruling: Ruling) 
     )
     if run is not None:
         add_run(settings.evidently_dir, ruling.model, ruling.id, run)
+        judged = [one.id for one in sorted([*past, ruling], key=lambda one: one.end)]
+        keep_newest(settings.evidently_dir, ruling.model, judged, settings.evidently_runs)
     return run is not None
 
 

@@ -66,8 +66,9 @@ def test_a_calm_window_is_ruled_none_with_a_report_and_artifacts(world: World) -
     assert events(ruling) == []
 
 
-def test_a_lost_concept_is_ruled_retrain_and_announced_once(world: World) -> None:
+def test_a_lost_concept_is_ruled_retrain_and_announced_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ruling is on record before its event; watching the window again returns it and announces nothing."""
+    monkeypatch.setenv("TRIMTAB_EVIDENTLY_RUNS", "1")
     world.traffic(TURNED, TURNED + 3 * DAY)
     as_of = TURNED + 2.5 * DAY
     ruling = watch("loan", as_of=as_of)
@@ -83,6 +84,7 @@ def test_a_lost_concept_is_ruled_retrain_and_announced_once(world: World) -> Non
     assert "still in flight" in again.reason
     assert until(lambda: events(again))[0]["event"] == "trimtab.ruling.alert"
     assert len(events(ruling)) == 1
+    assert len(list(world.settings.evidently_dir.glob("*/snapshots/*"))) == 1
 
 
 def test_what_is_older_than_the_retention_is_deleted_unless_it_is_held(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from tasks.monitoring import evidently_report, make_reference, open_window, plots
 from tasks.monitoring.evidently_report import write_report
-from tasks.monitoring.evidently_workspace import add_run
+from tasks.monitoring.evidently_workspace import add_run, keep_newest
 from tests.flows.watched import RELEASED, World
 from trimtab.decay.parity import JENSEN_SHANNON, Verdict
 from trimtab.decay.performance import Performance
@@ -131,6 +131,27 @@ def test_evidentlys_workspace_has_a_project_a_model_and_a_run_a_window(world: Wo
     assert (kept.name, kept.timestamp) == ("loan, May", RELEASED.replace(tzinfo=None))
     assert kept.metadata == {"ruling": "NONE: calm"}
     assert [len(tab.panels) for tab in project.dashboard.model().tabs] == [2]
+
+
+def test_evidentlys_workspace_keeps_the_newest_windows_of_each_model(world: World, tmp_path: Path) -> None:
+    """The oldest go, those of other models and those that people added stay, and a window without a run is no loss."""
+    from evidently.ui.workspace import Workspace
+
+    rows = world.rows(RELEASED, RELEASED + timedelta(days=2))
+    found = [verdict("income", drifted=False)]
+    about = {"title": "loan", "ruling": "NONE: calm", "at": RELEASED}
+    run = write_report(world.model.spec, rows, rows, found, tmp_path / "drift.html", **about)
+    assert run is not None
+    folder = tmp_path / "evidently"
+    added = {window: add_run(folder, "loan", window, run) for window in ("1", "2", "4", "5")}
+    add_run(folder, "churn", "1", run)
+    workspace = Workspace.create(str(folder))
+    (loan,), (churn,) = workspace.search_project("loan"), workspace.search_project("churn")
+    foreign = workspace.add_run(loan.id, run).id
+    judged = ["1", "2", "3", "4", "5"]
+    assert [keep_newest(folder, "loan", judged, count) for count in (9, 5, 2, 2)] == [0, 0, 2, 0]
+    assert set(workspace.list_runs(loan.id)) == {added["4"], added["5"], foreign}
+    assert len(workspace.list_runs(churn.id)) == 1
 
 
 def verdict(column: str, drifted: bool) -> Verdict:
