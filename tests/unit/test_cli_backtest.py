@@ -113,6 +113,27 @@ def test_what_a_reader_should_know_is_told(loans: Path, tmp_path: Path) -> None:
     assert "--maturity is left out" not in told
 
 
+@pytest.mark.parametrize("columns", [[], ["--features", "income,region"]])
+def test_a_few_texts_that_make_a_column_of_numbers_one_of_texts_are_told(loans: Path, columns: list[str]) -> None:
+    """With how many and which, whether the column is a feature then or is left out; empty cells mend it."""
+    header, *rows = [line.split(",") for line in loans.read_text().splitlines()]
+    at, texts = header.index('"income"'), ("-", "?", "-", "unknown", "not said", "later")
+    for row, text in enumerate(texts):
+        rows[row][at] = text
+    loans.write_text("\n".join(",".join(cells) for cells in (header, *rows)))
+    common = [*("--time", "at", "--target", "repaid", "--score", "said", "--window", "2d"), *columns]
+    told = asked(str(loans), *common)
+    assert (
+        f"'income' counts as texts, not as numbers: 6 of its {len(rows):,} cells hold none, such as '-'; "
+        "empty those cells" in told
+    )
+    assert "'region' counts" not in told
+    for row in range(len(texts)):
+        rows[row][at] = ""
+    loans.write_text("\n".join(",".join(cells) for cells in (header, *rows)))
+    assert "counts as texts" not in asked(str(loans), *common)
+
+
 def test_a_column_that_is_mostly_texts_such_as_na_is_refused(loans: Path) -> None:
     """With how many there are, and one of them."""
     head, *rows = loans.read_text().splitlines()

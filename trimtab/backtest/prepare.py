@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.answers import score_names
+from trimtab.backtest.cells import texts_among_numbers
 from trimtab.backtest.files import past_rows, read_file, unread_numbers
 from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.run import Asked, Every
@@ -69,10 +70,7 @@ def of_file(
     """
     table = read_file(path)
     spec, notes = model_spec(small, path.stem, table)
-    unread = unread_numbers(path, table, [*spec.feature_names, spec.target.name])
-    notes += tuple(
-        f"{count:,} values of {name!r} are no numbers and count as missing" for name, count in unread.items()
-    )
+    notes += _doubtful_cells(path, table, spec, small)
     if not small.maturity and not any(one.startswith("label_maturity=") for one in settings):
         usual = in_words(spec.label_maturity)
         notes += (f"--maturity is left out: a target counts as known {usual} after the time of its row",)
@@ -94,6 +92,20 @@ def of_file(
         rows = replace(rows, spec=rows.spec.model_copy(update={"training": training}))
     name, function = FUNCTIONS[small.kind]
     return Prepared(rows, Asked(start, end, always), {name: function}, logged=bool(small.score), notes=notes)
+
+
+def _doubtful_cells(path: Path, table: pa.Table, spec: ModelSpec, small: SmallSpec) -> tuple[str, ...]:
+    unread = unread_numbers(path, table, [*spec.feature_names, spec.target.name])
+    # Of what could be a feature: a column of texts that differ in every row is left out, for a single "-" at times.
+    possible = small.features or [name for name in table.column_names if name not in (small.time, small.target)]
+    return (
+        *(f"{count:,} values of {name!r} are no numbers and count as missing" for name, count in unread.items()),
+        *(
+            f"{name!r} counts as texts, not as numbers: {count:,} of its {table.num_rows:,} cells hold none, such as "
+            f"{text!r}; empty those cells if they mean that nothing is known"
+            for name, (count, text) in texts_among_numbers(path, table, possible).items()
+        ),
+    )
 
 
 def usual_window(rows: PastRows) -> timedelta:

@@ -1,0 +1,43 @@
+"""Cells of a CSV file that keep a column from being read as its owner meant it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.backtest.files import feature_type
+
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+
+
+def texts_among_numbers(path: Path, table: pa.Table, names: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Columns that are read as texts though most of their cells are numbers: a single ``-`` makes a column so.
+
+    Parameters
+    ----------
+    path
+        The file; in a Parquet file a column has the type that its writer gave it, and none is found.
+    table
+        Its rows.
+    names
+        The columns to look at.
+
+    Returns
+    -------
+    dict
+        By column, how many cells hold a text that is no number, and the commonest of them.
+    """
+    found = {}
+    for name in names if path.suffix.lower() == ".csv" else ():
+        if feature_type(table[name].type) != "category":
+            continue
+        values, counts = pc.value_counts(table[name].drop_null()).flatten()
+        is_other = pc.invert(pc.match_substring_regex(values, _NUMBER))
+        others, of_each = values.filter(is_other), counts.filter(is_other)
+        cells = pc.sum(of_each, min_count=0).as_py()
+        if 0 < 2 * cells < pc.sum(counts, min_count=0).as_py():
+            found[name] = (cells, others[pc.index(of_each, pc.max(of_each)).as_py()].as_py())
+    return found
