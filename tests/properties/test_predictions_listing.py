@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.prediction_rows import T0, make_rows
-from trimtab.predictions import PredictionLog, Query, list_predictions, segments
-from trimtab.predictions import log as log_module
+from trimtab.predictions import PredictionLog, Query, list_predictions
 from trimtab.predictions.schema import id_text
+
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 _HOURS = 20
 _row = st.fixed_dictionaries(
@@ -74,15 +75,6 @@ def pages(folder, query, between=lambda: None, **how):
         assert page.next_after != query.after
         query = Query(**{name: getattr(query, name) for name in query.__slots__} | {"after": page.next_after})
         between()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_parts():
-    """Row groups of 3 rows and segments of about 8, so that few rows make many of each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "ROW_GROUP_ROWS", 3)
-        patch.setattr(log_module, "SEGMENT_ROWS", 8)
-        yield
 
 
 @settings(max_examples=50, deadline=None)

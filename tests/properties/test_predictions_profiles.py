@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +15,11 @@ from hypothesis import strategies as st
 from tests.prediction_rows import T0, make_rows
 from trimtab.decay.profile import SCORE, Bins, Profile, bins_digest, profile
 from trimtab.errors import PredictionLogError
-from trimtab.predictions import PredictionLog, profiles, scan, segments
-from trimtab.predictions import log as log_module
+from trimtab.predictions import PredictionLog, profiles
 from trimtab.predictions.profile_files import ProfileFiles
 from trimtab.predictions.profiles import profile_segments, unprofiled, window_profile
+
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 _FEATURES = (
     (("income", "number"), ("size", "integer"), ("region", "category"), ("employed", "boolean")),
@@ -47,17 +47,6 @@ _row = st.tuples(
 _batch = st.tuples(st.lists(_row, min_size=1, max_size=9), st.sampled_from([0, 1]), st.sampled_from("12"))
 _window = st.one_of(st.tuples(_minutes, _minutes), st.tuples(st.integers(0, 60), st.integers(120, 400)))
 _step = st.one_of(_batch, st.just("seal"), _window)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_parts() -> Iterator[None]:
-    """Row groups of 3 rows, segments of about 8, of 3 pieces, and chunks of the spool of 5: few rows make many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "ROW_GROUP_ROWS", 3)
-        patch.setattr(log_module, "SEGMENT_ROWS", 8)
-        patch.setattr(scan, "_SPOOL_ROWS", 5)
-        patch.setattr(profiles, "PIECES", 3)
-        yield
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tests.prediction_rows import T0, make_rows
 from trimtab.errors import PredictionLogError
-from trimtab.predictions import PredictionLog, scan, segments
-from trimtab.predictions import log as log_module
+from trimtab.predictions import PredictionLog, scan
 from trimtab.predictions.schema import conform, merge_schemas
+
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 _HOURS = 20
 # "size" changes its type in the log's life.
@@ -27,16 +28,6 @@ _batch = st.tuples(
     st.lists(st.integers(0, _HOURS), min_size=1, max_size=8), st.sampled_from([0, 1, 2]), st.sampled_from("12")
 )
 _step = st.one_of(_batch, st.just("seal"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_parts():
-    """Row groups of 3 rows, segments of about 8, and chunks of the spool of 5: few rows make many of each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "ROW_GROUP_ROWS", 3)
-        patch.setattr(log_module, "SEGMENT_ROWS", 8)
-        patch.setattr(scan, "_SPOOL_ROWS", 5)
-        yield
 
 
 @settings(max_examples=40, deadline=None)

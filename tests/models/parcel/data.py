@@ -1,6 +1,7 @@
 """The synthetic parcels: 240 a day, the same rows for the same hours however they are asked for."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ def load(start: datetime, end: datetime, as_of: datetime) -> pd.DataFrame:
     return parcels[known & (parcels["event_time"] >= start) & (parcels["event_time"] < end)].reset_index(drop=True)
 
 
+@cache
 def _hour(hour: datetime) -> pd.DataFrame:
     random = np.random.default_rng(int(hour.timestamp()))
     distance = random.lognormal(4, 0.6, PARCELS_AN_HOUR)
