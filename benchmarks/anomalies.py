@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from benchmarks.figures import Figures, Table
-from trimtab.decay.oddness import fit, views
+from trimtab.decay.odd_views import views
+from trimtab.decay.oddness import fit
 from trimtab.decay.rows import Coded
 from trimtab.spec import Feature
 

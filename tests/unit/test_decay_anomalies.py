@@ -11,7 +11,8 @@ import pytest
 
 from trimtab.decay.anomalies import Anomalies, find_anomalies
 from trimtab.decay.measurements import Measurements
-from trimtab.decay.oddness import Oddness, fit
+from trimtab.decay.odd_views import Oddness
+from trimtab.decay.oddness import fit
 from trimtab.decay.rows import code_all
 from trimtab.decay.signals.anomalies import of_anomalies
 from trimtab.spec import AnomalyRule, DecayPolicy, Feature, ModelSpec, Target, Trainer

@@ -20,7 +20,7 @@ How groups of people fare
 When data is broken
     faults.py (atoms.py, units.py)
 Which single rows are odd
-    anomalies.py (how odd: oddness.py)
+    anomalies.py (how odd: odd_views.py, learned in oddness.py)
 What is measured on a window, and what that is
     measuring.py · measurements.py
 Which number stands against which limit

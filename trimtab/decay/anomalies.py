@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AwareDatetime
 
-from trimtab.decay.oddness import (
+from trimtab.decay.odd_views import (
     VIEWS,
     Oddness,
     Scale,
@@ -39,7 +39,7 @@ class OddFeature(Value):
 
 
 class Anomaly(Value):
-    """One row out of the training distribution. ``score`` above 1 is out; ``view`` says in which way (oddness.py)."""
+    """One row out of the training distribution. ``score`` above 1 is out; ``view`` says in which way (odd_views.py)."""
 
     prediction_id: str
     event_time: AwareDatetime

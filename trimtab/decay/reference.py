@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from trimtab.decay.answers import answer_arrays, answer_types, outcome_places
 from trimtab.decay.importance import Predict, permutation_importance
-from trimtab.decay.oddness import Oddness, fit
+from trimtab.decay.odd_views import Oddness
+from trimtab.decay.oddness import fit
 from trimtab.decay.own_windows import OwnWindows, own_windows
 from trimtab.decay.profile import Profile, reference_profile
 from trimtab.decay.rows import code_all
