@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from trimtab.backtest.always import retrain_always
 from trimtab.backtest.results import ALWAYS, NEVER, Backtest, summarise
 from trimtab.backtest.rows import PastRows
-from trimtab.backtest.simulate import Progress, edges, replay, retrain_always
+from trimtab.backtest.simulate import Progress, edges, replay
 from trimtab.backtest.workshop import Deployment, Validate, Workshop, first_cause
 from trimtab.decay.answers import unsaid
 from trimtab.decay.policy import History

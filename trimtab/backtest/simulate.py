@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from trimtab.answers import score_names
-from trimtab.backtest.rows import RELEASE_ID, PastRows
+from trimtab.backtest.judge import judge
+from trimtab.backtest.rows import PastRows
 from trimtab.backtest.workshop import Deployment, Retrained, Validate, Workshop
 from trimtab.decay.answers import scores_of, unsaid
-from trimtab.decay.measuring import WindowRows, measure, numbers, spans_before
-from trimtab.decay.performance import against_predecessor
-from trimtab.decay.policy import History, retrain_cause_id, rule
-from trimtab.decay.profile import Profile, profile
-from trimtab.decay.reference import OUTCOME
-from trimtab.errors import SourceError, TrainingError
-from trimtab.records import Action, Cause, Metric, Retraining, Ruling, content_id
+from trimtab.decay.policy import History, retrain_cause_id
+from trimtab.records import Action, Cause, Retraining, Ruling, content_id
 from trimtab.spec import ModelSpec
-from trimtab.training.windows import least_rows, require_rows, training_span
-
-PREDECESSOR_ROWS = 10_000
-"""The newest rows of a release's probation on which its predecessor is scored too."""
 
 Progress = Callable[[int, int, str], None]
 """How many windows are done, of how many, and what goes on."""
@@ -91,7 +80,7 @@ def replay(
         where = rows.place(start, end)
         if workshop is not None and where.stop > where.start:
             scores[where] = current.score(rows.table.slice(where.start, where.stop - where.start))
-        step = _judged(rows, scores, current, start, end, past, validate)
+        step = Step(judge(rows, scores, current, start, end, past, validate), current)
         past = past.model_copy(update={"rulings": (*past.rulings, step.ruling)})
         if workshop is not None:
             step = _acted(workshop, step, past)
@@ -106,113 +95,6 @@ def replay(
         steps.append(step)
     progress(len(windows), len(windows), "done")
     return Replay(tuple(steps), scores)
-
-
-def retrain_always(
-    rows: PastRows,
-    windows: Sequence[tuple[datetime, datetime]],
-    moments: Sequence[datetime],
-    first: Deployment,
-    workshop: Workshop,
-    progress: Progress,
-) -> tuple[np.ndarray, int, tuple[str, ...]]:
-    """Scores of a model that is trained anew at each moment, without a gate; how often that was; and what failed.
-
-    Each time by the first trainer on the default window, as a cron job would have it; a training that fails leaves
-    what served.
-    """
-    scores, score, retrainings = unsaid(rows.spec, rows.table.num_rows), first.score, 0
-    failed: list[str] = []
-    begin, end = windows[0][0], windows[-1][1]
-    marks = [begin, *(moment for moment in moments if begin < moment < end), end]
-    for number, (since, until) in enumerate(itertools.pairwise(marks)):
-        progress(number, len(marks) - 1, f"always retraining, {since:%Y-%m-%d}")
-        if number:
-            span, least = training_span(rows.spec, since), least_rows(rows.spec, "training")
-            table = rows.between(*span)
-            try:
-                require_rows(rows.spec, table, span, least, ())
-                score = workshop.train(rows.spec.trainers[0], table)
-                retrainings += 1
-            except (SourceError, TrainingError) as error:
-                failed.append(f"always retraining failed on {since:%Y-%m-%d}: {error}")
-        where = rows.place(since, until)
-        if where.stop > where.start:
-            scores[where] = score(rows.table.slice(where.start, where.stop - where.start))
-    return scores, retrainings, tuple(failed)
-
-
-def _judged(
-    rows: PastRows,
-    scores: np.ndarray,
-    current: Deployment,
-    start: datetime,
-    end: datetime,
-    past: History,
-    validate: Validate,
-) -> Step:
-    spec = rows.spec
-    incoming = rows.logged(rows.place(start, end), scores)
-    mature_end = end - spec.label_maturity
-    mature_start = max(mature_end - spec.window, current.release.since)
-    window = WindowRows(
-        start=start,
-        end=end,
-        as_of=end,
-        incoming=incoming.drop_columns([OUTCOME]),
-        profile=_profile(spec, current, incoming),
-        mature=_answered(rows.logged(rows.place(mature_start, mature_end), scores), current),
-        rows_before=tuple(_count(rows.place(*span)) for span in spans_before(start, end)),
-        answered=_answered(incoming, current).drop_columns([OUTCOME]),
-    )
-    measured = measure(
-        spec,
-        current.reference,
-        window,
-        validation=validate(incoming.drop_columns([OUTCOME, *spec.answer_names]), True) if incoming.num_rows else None,
-        at_evaluation=current.at_evaluation,
-        against_predecessor=_against_predecessor(rows, scores, current, mature_end),
-    )
-    return Step(rule(spec, current.release, measured, past), current)
-
-
-def _answered(logged: pa.Table, current: Deployment) -> pa.Table:
-    """The rows that the release answered; all of them where the history does not say."""
-    if RELEASE_ID not in logged.column_names:
-        return logged
-    return logged.filter(pc.equal(logged[RELEASE_ID], current.release.id))
-
-
-def _profile(spec: ModelSpec, current: Deployment, incoming: pa.Table) -> Profile:
-    """The features of all rows, and the scores of those that the release answered."""
-    reference = current.reference.profile
-    features = profile(incoming, reference.bins(*spec.feature_names))
-    score = profile(_answered(incoming, current), reference.bins(*spec.answer_names))
-    return Profile(columns=features.columns + score.columns)
-
-
-def _count(where: slice) -> int:
-    return int(where.stop - where.start)
-
-
-def _against_predecessor(
-    rows: PastRows, scores: np.ndarray, current: Deployment, mature_end: datetime
-) -> Metric | None:
-    spec, predecessor, since = rows.spec, current.predecessor, current.release.since
-    if predecessor is None or mature_end - spec.window >= since + spec.policy.probation:
-        return None
-    logged = rows.logged(rows.place(since, min(mature_end, since + spec.policy.probation)), scores)
-    known = logged.filter(pc.is_valid(logged[OUTCOME]))
-    known = known.slice(max(0, known.num_rows - PREDECESSOR_ROWS))
-    if known.num_rows < spec.policy.minimum_outcomes:
-        return None
-    return against_predecessor(
-        spec,
-        scores_of(spec, known),
-        predecessor.score(known),
-        numbers(known, OUTCOME),
-        1 - spec.policy.significance,
-    )
 
 
 def _acted(workshop: Workshop, step: Step, past: History) -> Step:
