@@ -89,7 +89,7 @@ def test_a_segment_that_is_pruned_while_it_is_read_is_passed_over(log, monkeypat
                 span.home.delete(span.name)
         return original(opened)
 
-    monkeypatch.setattr("trimtab.predictions.listing.open_segment", open_segment)
+    monkeypatch.setattr("trimtab.predictions.visiting.open_segment", open_segment)
     assert len(list_predictions(log.folder.parent, Query()).predictions) == 2
     assert calls == [span.name]
 

@@ -9,7 +9,7 @@ the files that sealed spans become             ``sealing.py``, ``segments.py``, 
 where those live: a folder, S3                 ``homes.py``, ``homes_*.py``
 how long they are kept, and legal holds        ``retention.py``, ``holds.py``, ``tombstones.py``
 finding one prediction                         ``lookup.py``
-listing them, by caller, request, time ...     ``listing.py``, ``query.py``
+listing them, by caller, request, time ...     ``listing.py``, ``visiting.py``, ``query.py``
 where a request id stands in a segment         ``request_index.py``
 a window as a stream, or as a DuckDB table     ``scan.py``
 one moment of a log, piece by piece            ``snapshot.py``
