@@ -69,13 +69,15 @@ def render_front(watched: Sequence[Watched], links: Sequence[tuple[str, str]]) -
     newest = max((one.judged[0].ruling.end for one in watched), default=None)
     until = f", latest window to {newest:%Y-%m-%d %H:%M} UTC" if newest else ""
     models = f"{len(watched)} model{'' if len(watched) == 1 else 's'} watched{until}"
+    nothing = "" if watched else f"<section>{_NOTHING}</section>"
     body = (
         f'<header><div><h1>trimtab</h1><div class="soft">{models}</div></div><nav>{_links(links)}</nav></header>'
-        f"{''.join(_section(one) for one in watched)}"
+        f"{nothing}{''.join(_section(one) for one in watched)}"
     )
     return document("trimtab: reports", body, _STYLE)
 
 
+_NOTHING = "No model was judged yet. Each is, window by window, from its first release on."
 _FOLDERS = (("Demo", "demo"), ("Dossiers", "dossiers"))
 
 

@@ -34,6 +34,11 @@ def start(
         )
 
 
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of what a process wrote; empty if it wrote nothing."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else ""
+
+
 def stop_tree(pid: int, grace_s: float) -> None:
     """End a process and all that it started: asked first, made to after ``grace_s`` seconds. Idempotent."""
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from trimtab.errors import ServiceUnavailableError
+from trimtab.errors import LedgerError, ServiceUnavailableError
 from trimtab.services import processes, releases, state
 from trimtab.services.absences import Absences, readiness_of_routes
 from trimtab.services.definitions import Service, environment, settle_ports, stack_services
@@ -102,7 +102,8 @@ class Supervisor:
             for folder in ("prefect", "mlflow", "reports", "logs"):
                 (self.settings.home / folder).mkdir(parents=True, exist_ok=True)
             self._start_all()
-            self._write_services_file()
+            state.write(self.settings, self._stack, self.process_ids())
+            self._write_front_page()
             if (self.settings.home / "routes.json").is_file():
                 self._say("starting what was released before")
                 self._restore()
@@ -181,7 +182,7 @@ class Supervisor:
             problem = f"ended with status {code}" if code is not None else f"is not ready after {waited:.0f} s"
             raise ServiceUnavailableError(
                 f"{running.service.title} {problem}; the end of {self._log(running.service)}:\n"
-                + _tail(self._log(running.service))
+                + processes.tail(self._log(running.service))
             )
         return running.service.ready()
 
@@ -235,11 +236,13 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.process.pid, signal.SIGKILL)
             self._launch(running.service, running.failures)
-            self._write_services_file()
+            state.write(self.settings, self._stack, self.process_ids())
 
-    def _write_services_file(self) -> None:
-        state.write(self.settings, self._stack, self.process_ids())
+    def _write_front_page(self) -> None:
+        # Here, as it takes a third of a second, which other commands need not wait for.
+        from trimtab.pages.front import write_front_page
 
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else ""
+        try:
+            write_front_page(self.settings)
+        except LedgerError as error:
+            self._say(f"the reports' front page stays as it was: {error}")
