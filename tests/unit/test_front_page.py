@@ -51,7 +51,7 @@ def page_of(settings: Settings) -> str:
 
 def test_before_any_ruling_the_page_says_that_no_model_is_watched(tmp_path: Path) -> None:
     """An empty home has a page all the same."""
-    assert "0 models watched" in page_of(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
+    assert "No model was judged yet" in page_of(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
 
 
 def test_it_links_to_what_is_there_only(home: tuple[Settings, Ledger, Release]) -> None:
@@ -94,3 +94,5 @@ def test_each_action_has_its_colour_and_text_is_never_markup() -> None:
     for action in Action:
         assert f'<span class="action {action}">{action}</span>' in page
         assert f".{action}{{background:" in page
+        assert f'<a href="#model-{action}">' in page
+        assert f'<section id="model-{action}">' in page

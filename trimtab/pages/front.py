@@ -19,6 +19,7 @@ _STYLE = """
 header{display:flex;flex-wrap:wrap;gap:4px 24px;align-items:baseline;justify-content:space-between}
 nav a,.links a{margin-right:16px;white-space:nowrap}.links{font-size:14px;margin:8px 0 0}
 h2{font-size:19px}h2 .soft{font-size:14px;font-weight:400;margin-left:8px}
+.glance a{display:inline-block;margin:8px 20px 0 0;text-decoration:none}
 .said{margin:6px 0;overflow-wrap:anywhere}
 .action{display:inline-block;border-radius:10px;padding:0 10px;font-weight:600;font-size:12px;line-height:20px;
 color:#fff}
@@ -69,15 +70,13 @@ def render_front(watched: Sequence[Watched], links: Sequence[tuple[str, str]]) -
     newest = max((one.judged[0].ruling.end for one in watched), default=None)
     until = f", latest window to {newest:%Y-%m-%d %H:%M} UTC" if newest else ""
     models = f"{len(watched)} model{'' if len(watched) == 1 else 's'} watched{until}"
-    nothing = "" if watched else f"<section>{_NOTHING}</section>"
     body = (
         f'<header><div><h1>trimtab</h1><div class="soft">{models}</div></div><nav>{_links(links)}</nav></header>'
-        f"{nothing}{''.join(_section(one) for one in watched)}"
+        f"{_glance(watched)}{''.join(_section(one) for one in watched)}"
     )
     return document("trimtab: reports", body, _STYLE)
 
 
-_NOTHING = "No model was judged yet. Each is, window by window, from its first release on."
 _FOLDERS = (("Demo", "demo"), ("Dossiers", "dossiers"))
 
 
@@ -104,6 +103,14 @@ def _judged(settings: Settings, ledger: Ledger, entry: Entry) -> Judged:
     return Judged(ruling, links, picture if ("picture", picture) in there else "")
 
 
+def _glance(watched: Sequence[Watched]) -> str:
+    """Above the models: each with its newest ruling, where there are several; where there is none, why."""
+    if not watched:
+        return "<section>No model was judged yet. Each is, window by window, from its first release on.</section>"
+    links = (f'<a href="#{text(one.model)}">{text(one.model)} {_action(one.judged[0].ruling)}</a>' for one in watched)
+    return f'<p class="glance">{"".join(links)}</p>' if len(watched) > 1 else ""
+
+
 def _section(watched: Watched) -> str:
     newest, *earlier = watched.judged
     ruling, model = newest.ruling, text(watched.model)
@@ -120,7 +127,7 @@ def _section(watched: Watched) -> str:
     )
     heads = "".join(f"<th>{title}</th>" for title in ("window to (UTC)", "ruling", "because", "more"))
     table = (
-        f'<details><summary>the {len(earlier)} before it</summary><div class="scroll">'
+        f'<details><summary>earlier rulings ({len(earlier)})</summary><div class="scroll">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></details>"
         if earlier
         else ""
