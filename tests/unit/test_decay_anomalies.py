@@ -172,3 +172,15 @@ def test_features_of_one_type_alone_are_judged() -> None:
         rows = table(columns(2_000, 0))
         known = fit(spec.features, code_all(rows, spec.features))
         assert find_anomalies(spec, known, rows).share < 0.02
+
+
+def test_what_is_alike_in_every_span_of_training_is_no_anomaly() -> None:
+    """A value that is missing in each fifth row, as in panels of one row a branch and day, is as usual as it was."""
+    spec = SPEC.model_copy(
+        update={"features": tuple(one for one in SPEC.features if one.name in ("income", "retired"))}
+    )
+    held = columns(2_000, 0)
+    held["retired"] = [None if row % 5 == 0 else bool(row % 2) for row in range(2_000)]
+    rows = table(held)
+    known = fit(spec.features, code_all(rows, spec.features))
+    assert find_anomalies(spec, known, rows).share < 0.01
