@@ -32,6 +32,7 @@ class Comparison:
     differences: dict[str, dict[str, Metric]]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def compare(
     kind: str,
     target: np.ndarray,
@@ -54,7 +55,8 @@ def compare(
         What happened, of shape (rows,): 0 or 1, the place of the class, or a number.
     scores
         By model, what it said, of shape (rows,): the probability of 1, or a number; of several classes the probability
-        of each, of shape (rows, classes). A NaN makes every metric of that model NaN.
+        of each, of shape (rows, classes). A NaN makes every metric of that model NaN; what is too large to be squared
+        makes those infinite or NaN that square it.
     baseline
         The model that the others are compared with; None: with none.
     metrics
@@ -213,7 +215,7 @@ def _r2_score(target: np.ndarray, score: np.ndarray, threshold: float) -> Weight
     mean, mean_square = _mean(centred), _mean(centred**2)
 
     def determination(weights: np.ndarray) -> float:
-        variance = mean_square(weights) - mean(weights) ** 2
+        variance = mean_square(weights) - np.square(mean(weights))
         return 1 - residual(weights) / variance if variance > 0 else float("nan")
 
     return determination

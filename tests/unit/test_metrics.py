@@ -106,3 +106,12 @@ def test_comparing_three_models_on_20000_rows_takes_seconds_at_most() -> None:
     started = time.process_time()
     compare("binary", target, scores, baseline="a")
     assert time.process_time() - started < 3
+
+
+def test_targets_too_large_to_be_squared_leave_the_metrics_that_square_them_unsaid() -> None:
+    """Without a warning; the mean absolute error can still be said."""
+    target = np.where(np.arange(50) % 7 == 0, 1e300, 1.0)
+    found = compare("regression", target, {"model": np.ones(50)}).scores["model"]
+    assert math.isnan(found["r2_score"].value)
+    assert not math.isfinite(found["root_mean_squared_error"].value)
+    assert found["mean_absolute_error"].value == pytest.approx(1.6e299)
