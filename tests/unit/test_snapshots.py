@@ -46,7 +46,7 @@ BROKEN: list[tuple[str, Callable[[pd.DataFrame], object], str]] = [
     ("before the span", lambda frame: frame.assign(event_time=frame["event_time"] - timedelta(days=1)), "2024-01-31"),
     ("the end itself", with_value("event_time", pd.Timestamp(END)), "2024-02-03"),
     ("infinity", with_value("income", np.inf), "'income' holds inf"),
-    ("text for a number", with_value("income", "many"), "'income' .*a number"),
+    ("text for a number", with_value("income", "many"), "'income' .*hold numbers or null"),
     ("half a year", with_value("age", 30.5), "'age' holds 30.5"),
     ("a number for a category", with_value("region", 7), "'region' holds 7 .* strings"),
     ("a word for a truth value", with_value("employed", "yes"), "'employed' holds 'yes'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".parquet")
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+_MOST_FILLERS, _LEAST_NUMBERS = 3, 20
+"""A column of a CSV holds numbers where at most so many texts are none, and so many others differ: fewer are codes."""
 
 FeatureType = Literal["number", "integer", "category", "boolean"]
 
@@ -48,7 +52,27 @@ def read_file(path: Path) -> pa.Table:
         raise SourceError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if not table.num_rows:
         raise SourceError(f"{path} has no rows; a backtest needs some to train on and some to judge")
-    return table
+    if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
+        raise SourceError(f"{path} has several columns of the name {twice}; each needs a name of its own")
+    read = _as_numbers if of_csv else _plain
+    return pa.table({name: read(table[name]) for name in table.column_names})
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values themselves where a dictionary holds them."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _as_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts that are numbers but for a filler such as ``-`` as numbers; others as they are."""
+    if not pa.types.is_string(column.type):
+        return column
+    told = pc.fill_null(pc.match_substring_regex(column, _NUMBER), fill_value=False)
+    others = pc.count_distinct(column.filter(pc.invert(told))).as_py()
+    numbers = pc.count_distinct(column.filter(told)).as_py()
+    if others > _MOST_FILLERS or numbers < _LEAST_NUMBERS or 2 * pc.sum(told).as_py() < len(column):
+        return column
+    return pc.if_else(told, pc.utf8_trim_whitespace(column), None).cast(pa.float64())
 
 
 def unread_numbers(path: Path, table: pa.Table, names: Sequence[str]) -> dict[str, int]:
@@ -143,8 +167,10 @@ def class_names(column: pa.ChunkedArray) -> tuple[str, ...]:
 
 
 def is_feature(column: pa.ChunkedArray) -> bool:
-    """Whether a column can be a feature, and is no whole number or text that differs in every row: that names the row,
-    and says nothing of another."""
+    """Whether a column can be a feature, holds some value, and is no whole number or text that differs in every row:
+    that names the row, and says nothing of another."""
+    if column.null_count == len(column):
+        return False
     kind = feature_type(column.type)
     if kind in ("integer", "category"):
         return len(column) < 2 or bool(pc.count_distinct(column, mode="all").as_py() < len(column))

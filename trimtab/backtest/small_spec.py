@@ -109,7 +109,7 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
     names, notes = list(small.features), []
     if not names:
         others = [column for column in table.column_names if column not in purposes]
-        left_out = [column for column in others if not is_feature(table[column])]
+        left_out = [column for column in others if not column or not is_feature(table[column])]
         names = [column for column in others if column not in left_out]
         if not names:
             raise SpecError(

@@ -13,7 +13,7 @@ def boosting_classifier(
     """Fit scikit-learn's HistGradientBoostingClassifier; see `trimtab.spec.Trainer` for the arguments."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(**_with(categorical, seed, parameters)).fit(matrix, target)
+    return HistGradientBoostingClassifier(**_with(categorical, seed, parameters)).fit(_with_values(matrix), target)
 
 
 def boosting_regressor(
@@ -22,9 +22,14 @@ def boosting_regressor(
     """Fit scikit-learn's HistGradientBoostingRegressor; see `trimtab.spec.Trainer` for the arguments."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    return HistGradientBoostingRegressor(**_with(categorical, seed, parameters)).fit(matrix, target)
+    return HistGradientBoostingRegressor(**_with(categorical, seed, parameters)).fit(_with_values(matrix), target)
 
 
 def _with(categorical: np.ndarray, seed: int, parameters: dict[str, Any]) -> dict[str, Any]:
     # Early stopping would judge on a random tenth, whose neighbours in time are trained on.
     return {"categorical_features": categorical, "random_state": seed, "early_stopping": False, **parameters}
+
+
+def _with_values(matrix: np.ndarray) -> np.ndarray:
+    """Columns without any value as constants: they teach nothing, and scikit-learn fails on them."""
+    return np.where(np.isnan(matrix).all(axis=0), 0.0, matrix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from trimtab.scoring.model import Encoder, FeatureColumn
 from trimtab.spec import ModelSpec, Trainer
 from trimtab.training.artifacts import feature_manifest
 from trimtab.training.snapshots import feature_columns
+
+MANY_CATEGORIES = 255
+"""More than scikit-learn's gradient boosting takes."""
 
 
 def fit(
@@ -41,6 +44,10 @@ def fit(
     categorical = np.array([feature.type == "category" for feature in features])
     if spec.target.kind == "binary" and len(np.unique(target)) == 1:
         raise TrainingError(f"{spec.name}: all {len(target)} rows have target {target[0]}; both classes are needed")
+    if spec.target.kind == "regression" and len(np.unique(target)) == 1:
+        raise TrainingError(
+            f"{spec.name}: all {len(target)} rows have target {target[0]:g}; a regression needs targets that differ"
+        )
     if missing := [name for at, name in enumerate(spec.target.classes) if not (target == at).any()]:
         raise TrainingError(
             f"{spec.name}: none of {len(target)} rows has target {', '.join(map(repr, missing))}; a model is trained "
@@ -53,4 +60,14 @@ def fit(
     except Exception as error:
         raise TrainingError(
             f"trainer {trainer.name!r} of {spec.name} failed on {len(matrix)} rows: {type(error).__name__}: {error}"
+            + _suspects(features, matrix)
         ) from error
+
+
+def _suspects(features: Sequence[FeatureColumn], matrix: np.ndarray) -> str:
+    """Columns on which trainers often fail, by name: what these say of them is a position at best."""
+    empty = [one.name for at, one in enumerate(features) if np.isnan(matrix[:, at]).all()]
+    many = [one.name for one in features if len(one.categories or ()) > MANY_CATEGORIES]
+    return (f"; without any value: {empty}" if empty else "") + (
+        f"; of more than {MANY_CATEGORIES} categories: {many}" if many else ""
+    )

@@ -172,12 +172,12 @@ def _check_span(spec: ModelSpec, values: pd.Series[Any], start: datetime, end: d
 
 
 def _number(name: str, values: pd.Series[Any]) -> pa.Array:
-    numbers = _floats(name, values, "a number")
+    numbers = _floats(name, values, "numbers")
     return pa.array(numbers, type=pa.float64(), mask=np.isnan(numbers))
 
 
 def _integer(name: str, values: pd.Series[Any]) -> pa.Array:
-    numbers = _floats(name, values, "a whole number")
+    numbers = _floats(name, values, "whole numbers")
     missing = np.isnan(numbers)
     broken = ~missing & (numbers != np.floor(numbers))
     if broken.any():
@@ -205,7 +205,7 @@ def _target(spec: ModelSpec, values: pd.Series[Any]) -> pa.Array:
     name = spec.target.name
     if spec.target.classes:
         return _class(spec.target, values)
-    numbers = _floats(name, values, "a number")
+    numbers = _floats(name, values, "numbers")
     if np.isnan(numbers).any():
         raise SourceError(
             f"target {name!r} is missing in {int(np.isnan(numbers).sum())} of {len(numbers)} rows; "
@@ -239,11 +239,11 @@ def _floats(name: str, values: pd.Series[Any], expected: str) -> np.ndarray:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise SourceError(
-            f"column {name!r} has type {values.dtype}; it must hold {expected}s or null: {error}"
+            f"column {name!r} has type {values.dtype}; it must hold {expected} or null: {error}"
         ) from error
     if np.isinf(numbers).any():
         raise SourceError(
-            f"column {name!r} holds {numbers[np.isinf(numbers)][0]}; it must hold finite {expected}s or null"
+            f"column {name!r} holds {numbers[np.isinf(numbers)][0]}; it must hold finite {expected} or null"
         )
     return numbers
 
