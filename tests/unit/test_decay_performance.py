@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from trimtab.decay.fairness import selection
-from trimtab.decay.performance import against_predecessor, calibration, is_lost, loss_limit, realised
+from trimtab.decay.performance import against_predecessor, calibration, is_lost, loss_limit, of_constant, realised
 from trimtab.decay.slices import group_rows
 from trimtab.models import load_model
 from trimtab.records import Metric
@@ -40,6 +40,32 @@ def test_nothing_is_said_of_outcomes_that_say_nothing(spec, outcomes):
     """No rows, or too few of one class: no metric, rather than a NaN or a guess."""
     assert realised(spec, np.full(len(outcomes), 0.5), np.array(outcomes)) == {}
     assert against_predecessor(spec, np.full(len(outcomes), 0.5), np.zeros(0), np.array(outcomes), 0.95) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "outcomes", "best"),
+    [
+        ("binary", "log_loss", [0, 0, 0, 1], -0.75 * np.log(0.75) - 0.25 * np.log(0.25)),
+        ("binary", "brier_loss", [0, 0, 0, 1], 0.1875),
+        ("binary", "roc_auc", [0, 0, 0, 1], 0.5),
+        ("binary", "accuracy", [0, 0, 0, 1], 0.75),
+        ("binary", "accuracy", [1, 1, 0, 1], 0.75),
+        ("regression", "r2_score", [1, 2, 3, 14], 0),
+        ("regression", "root_mean_squared_error", [1, 2, 3, 14], 27.5**0.5),
+        ("regression", "mean_absolute_error", [1, 2, 3, 14], 3.5),
+        ("multiclass", "log_loss", [0, 1, 2, 2], 1.5 * np.log(2)),
+        ("multiclass", "accuracy", [0, 1, 2, 2], 0.5),
+        ("multiclass", "roc_auc", [0, 1, 2, 2], 0.5),
+    ],
+)
+def test_the_best_constant_achieves_what_a_model_without_skill_does(spec, kind, metric, outcomes, best):
+    """By every metric; of one class nothing can be said."""
+    classes = ("a", "b", "c") if kind == "multiclass" else ()
+    target = spec.target.model_copy(update={"kind": kind, "classes": classes})
+    asked = spec.model_copy(update={"target": target, "policy": spec.policy.model_copy(update={"metric": metric})})
+    assert of_constant(asked, np.tile(np.array(outcomes, dtype=float), 5)) == pytest.approx(best, abs=1e-12)
+    if kind != "regression":
+        assert of_constant(asked, np.ones(20)) is None
 
 
 def test_a_worse_release_differs_from_its_predecessor_beyond_doubt(spec):

@@ -135,6 +135,7 @@ WITHOUT_MARGIN = (
     "estimation_error.",
     "against_predecessor.",
     "breaker",
+    "skill.",
 )
 WIDE_DROP = policy(
     slices=SPEC.policy.slices.model_copy(update={"drop": 0.2}),

@@ -30,7 +30,8 @@ class Performance(Value):
 
     ``mature`` rows, of which ``outcomes`` have an outcome; ``metrics`` by name are empty where nothing can be said.
     ``reference`` is the policy metric at the release's evaluation, ``against_predecessor`` the release's policy metric
-    minus its predecessor's on the same rows. ``estimated`` is the policy metric as it was to be expected of these rows
+    minus its predecessor's on the same rows. ``constant`` is the policy metric of the best constant answer to them, in
+    hindsight; None where nothing can be said. ``estimated`` is the policy metric as it was to be expected of these rows
     without their outcomes.
     """
 
@@ -39,6 +40,7 @@ class Performance(Value):
     metrics: dict[str, Metric] = Field(default_factory=dict)
     reference: Metric | None = None
     against_predecessor: Metric | None = None
+    constant: float | None = None
     calibration: tuple[CalibrationBin, ...] = ()
     calibration_error: Metric | None = None
     reference_calibration_error: Metric | None = None
@@ -64,6 +66,40 @@ def realised(spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray) -> dict[
     threshold = spec.serving.decision_threshold
     found = metrics.compare(spec.target.kind, outcomes, {"release": scores}, threshold=threshold).scores["release"]
     return {name: metric for name, metric in found.items() if math.isfinite(metric.value)}
+
+
+def of_constant(spec: ModelSpec, outcomes: np.ndarray) -> float | None:
+    """The policy metric of the constant answer that is best for these outcomes: what a model without skill achieves.
+
+    Parameters
+    ----------
+    outcomes
+        Of shape (rows,), float64, all known.
+
+    Returns
+    -------
+    float or None
+        None where nothing can be said.
+    """
+    if not measurable(spec, outcomes):
+        return None
+    metric, accurate = spec.policy_metric, spec.policy_metric == "accuracy"
+    if spec.target.kind == "regression":
+        best = np.median(outcomes) if metric == "mean_absolute_error" else outcomes.mean()
+    elif spec.target.kind == "binary":
+        best = float(outcomes.mean() >= 0.5) if accurate else outcomes.mean()
+    else:
+        best = np.bincount(outcomes.astype(np.int64), minlength=len(spec.target.classes)) / len(outcomes)
+    said = np.broadcast_to(best, (len(outcomes), *np.shape(best)))
+    found = metrics.compare(
+        spec.target.kind,
+        outcomes,
+        {"constant": said},
+        metrics=[metric],
+        threshold=spec.serving.decision_threshold,
+        resamples=0,
+    ).scores["constant"][metric]
+    return found.value if math.isfinite(found.value) else None
 
 
 def against_predecessor(

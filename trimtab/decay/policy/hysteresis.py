@@ -9,7 +9,7 @@ from trimtab.decay.signals import names
 from trimtab.records import Ruling, Signal, higher_is_better
 from trimtab.spec import ModelSpec
 
-_WITHOUT = (names.ROWS, names.VALIDATION, names.OUTCOMES, names.PREDECESSOR)
+_WITHOUT = (names.ROWS, names.VALIDATION, names.OUTCOMES, names.PREDECESSOR, names.SKILL)
 """Signals that each window decides by itself."""
 _ON_OUTCOMES = (names.PERFORMANCE, names.SLICE)
 _NEVER_CALM_BY_CHANCE = (names.CALIBRATION, names.SELECTION, names.GROUP)

@@ -16,6 +16,7 @@ from trimtab.spec import ModelSpec
 
 _BROKEN = (names.VALIDATION, names.NULL_RISE, names.FAULT)
 _AMISS = (
+    names.SKILL,
     *(names.DRIFTED_SHARE, names.DRIFTED_IMPORTANCE, names.DRIFT, names.SLOW_DRIFT, names.MULTIVARIATE, names.SLICE),
     *(names.CALIBRATION, names.SELECTION, names.GROUP, names.ANOMALIES, names.MISSING_OUTCOMES, names.BREAKER),
 )

@@ -66,6 +66,14 @@ def _lost(found: Sequence[Signal]) -> str:
     )
 
 
+def _without_skill(found: Sequence[Signal]) -> str:
+    lost = found[0]
+    return (
+        f"the model is worse than one constant answer: {lost.name.removeprefix(names.SKILL)} is {_interval(lost)} on "
+        f"{lost.rows:,} mature outcomes, and that of the best constant is {lost.threshold:.4g}"
+    )
+
+
 def _expected(found: Sequence[Signal]) -> str:
     lost = found[0]
     return (
@@ -166,6 +174,7 @@ _SENTENCES: Mapping[str, Callable[[Sequence[Signal]], str]] = {
     names.FAULT: _faulty,
     names.PREDECESSOR: _worse,
     names.PERFORMANCE: _lost,
+    names.SKILL: _without_skill,
     names.ESTIMATED: _expected,
     names.DRIFTED_SHARE: _drifted_share,
     names.DRIFTED_IMPORTANCE: _drifted_importance,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from trimtab.decay.signals.names import CALIBRATION, OUTCOMES, PERFORMANCE, ROWS, SLICE
+from trimtab.decay.signals.names import CALIBRATION, OUTCOMES, PERFORMANCE, ROWS, SKILL, SLICE
 from trimtab.records import Action, Ruling, Value
 
-_ON_OUTCOMES = frozenset(name.partition(".")[0] for name in (PERFORMANCE, SLICE, CALIBRATION))
+_ON_OUTCOMES = frozenset(name.partition(".")[0] for name in (PERFORMANCE, SKILL, SLICE, CALIBRATION))
 
 
 class State(Value):

@@ -14,7 +14,14 @@ from trimtab.decay.signals.anomalies import of_anomalies
 from trimtab.decay.signals.data import of_data
 from trimtab.decay.signals.drift import of_drift
 from trimtab.decay.signals.groups import of_gaps, of_groups
-from trimtab.decay.signals.performance import of_calibration, of_estimate, of_performance, of_predecessor, of_slices
+from trimtab.decay.signals.performance import (
+    of_calibration,
+    of_estimate,
+    of_performance,
+    of_predecessor,
+    of_skill,
+    of_slices,
+)
 from trimtab.decay.signals.slow_drift import of_slow_drift
 from trimtab.records import Ruling, Signal
 from trimtab.spec import ModelSpec
@@ -30,6 +37,7 @@ def signals(spec: ModelSpec, window: Measurements, earlier: Sequence[Ruling] = (
         *of_drift(spec, window, earlier),
         *of_slow_drift(spec, window, earlier),
         *of_performance(spec, window),
+        *of_skill(spec, window),
         *of_estimate(spec, window),
         *of_slices(spec, window),
         *of_calibration(spec, window),

@@ -38,6 +38,20 @@ def of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
         yield _lost(names.PERFORMANCE, metric, limit, detail, "" if enough else "outcomes")
 
 
+def of_skill(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
+    """The policy metric on mature outcomes beside what one answer for every row would have achieved.
+
+    What is lost is told against the evaluation; a release that never had any, or was evaluated when it was lost
+    already, is told by this alone.
+    """
+    found = window.performance
+    metric = found.metrics.get(spec.policy_metric)
+    if metric is None or found.constant is None:
+        return
+    too_few = "" if found.outcomes >= spec.policy.minimum_outcomes else "outcomes"
+    yield _lost(names.SKILL, metric, found.constant, "beside the best constant answer", too_few)
+
+
 def of_estimate(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     """The policy metric as it is expected of the incoming rows; then, for information, what became of an estimate."""
     found, reference, realised = window.estimated, window.performance.reference, window.performance
