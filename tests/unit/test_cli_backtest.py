@@ -227,3 +227,13 @@ def test_options_of_files_are_refused_for_a_model(loans: Path) -> None:
     """Its spec says these; the exit code is that of a wrong use."""
     for arguments in (["loan", "--time", "at"], ["loan"], [str(loans), "--logged"], ["loan", "--always", "daily"]):
         assert CliRunner().invoke(app, ["backtest", *arguments]).exit_code == 2
+
+
+def test_a_window_of_too_few_rows_is_told_as_such_though_its_outcomes_were_judged(loans: Path) -> None:
+    """What the mature rows achieved is no reason for a ruling that was not made."""
+    told = asked(str(loans), "--spec", str(loans.with_suffix(".toml")), "--from", "2024-02-02", *NO_WINDOW_IS_LARGE)
+    assert "too few rows to judge: 360 of the 1,000" in told
+    assert "on mature outcomes" not in told
+
+
+NO_WINDOW_IS_LARGE = ("--window", "7d", "--set", "policy.minimum_rows=1000")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.backtest.results import ALWAYS, NEVER, POLICY, Backtest, BacktestWindow
 from trimtab.cli.terminal import console
+from trimtab.decay.signals.names import ROWS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,7 +111,8 @@ def _why(found: Backtest, window: BacktestWindow) -> str:
     """The reason in a few words; JSON has it whole, with every signal."""
     reason, signals = window.ruling.reason, window.ruling.signals
     judged = next((one for one in signals if one.name == f"performance.{found.metric}"), None)
-    if str(window.ruling.action) == "NONE" and judged is not None and not judged.breached:
+    few = any(one.name == ROWS and one.breached for one in signals)
+    if str(window.ruling.action) == "NONE" and judged is not None and not judged.breached and not few:
         return f"{judged.value:.4g} on mature outcomes; the limit is {judged.threshold:.4g}"
     short = reason.removeprefix("nothing to act on: ").removeprefix("the incoming data is broken: ")
     return re.sub(r" \(-?[\d.e-]+ to -?[\d.e-]+\)", "", short)
