@@ -198,7 +198,7 @@ def test_a_change_of_state_is_told_once_with_sentence_numbers_and_links(
     assert lost.reason[1:] in mail
     assert "- performance.log_loss: " in mail
     assert f"Report: {world.settings.reports_url}/{lost.report}" in mail
-    assert "Before: NONE. Now: RETRAIN (calibration_error, performance)." in mail
+    assert "Before: NONE. Now: RETRAIN (calibration_error, performance, skill)." in mail
     run_id = world.ledger.get(lost.id).flow_run_id
     assert f"Run: {world.settings.prefect_url}/runs/flow-run/{run_id}" in mail
     picture = next(line.removeprefix("Picture: ") for line in mail.splitlines() if line.startswith("Picture: "))
