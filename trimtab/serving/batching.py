@@ -121,8 +121,8 @@ class Lane:
         self._idle.clear()
         if not self._scoring:
             self._scoring = True
-            # Not at once: what else arrives in this turn of the loop joins the batch.
-            asyncio.get_running_loop().call_soon(self._spawn, self._work)
+            # A task begins in the next turn of the loop: what else arrives in this one joins the batch.
+            self._spawn(self._work)
 
     async def drain(self) -> None:
         """Return when every request that was submitted is answered."""
