@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.spatial import distance as textbook
 
 from trimtab.decay import distance as d
-from trimtab.decay.profile import Profile, choose_bins, profile
+from trimtab.decay.profile import Profile, choose_bins, merge_stored, profile, to_bytes
 from trimtab.decay.wasserstein import wasserstein_bounds
 from trimtab.errors import TrimtabError
 
@@ -118,7 +118,7 @@ def test_a_constant_reference_is_told_from_what_is_not():
     assert _compare(np.full(1_000, 5.0), np.full(500, 5.0)).psi == pytest.approx(0, abs=0.01)
 
 
-def test_a_column_without_values_is_not_compared():
+def test_a_column_without_values_is_not__compare():
     """All null, on either side: no distance and no significance, but the share of nulls."""
     found = _compare(np.arange(100.0), np.full(50, np.nan))
     assert (found.psi, found.p_value, found.null_share, found.rows) == (0.0, 1.0, 1.0, 0)
@@ -180,3 +180,51 @@ def _compare(ours: np.ndarray, theirs: np.ndarray) -> d.Distance:
     bins = choose_bins(reference, {"x": "number"})
     base: Profile = profile(reference, bins)
     return d.compare(base, profile(window, bins))[0]
+
+
+ABSURD = {
+    "numbers": lambda g, n: g.normal(size=n),
+    "some of 1e300": lambda g, n: np.where(g.random(n) < 0.2, 1e300, g.normal(size=n)),
+    "1e308 of either sign": lambda g, n: g.choice([-1e308, 1e308, 0.0], n),
+    "all over float64": lambda g, n: g.uniform(-1, 1, n) * 1.79e308,
+    "nearly nothing": lambda g, n: g.normal(size=n) * 1e-310,
+}
+
+
+@pytest.mark.parametrize("ours", ABSURD)
+@pytest.mark.parametrize("theirs", ABSURD)
+def test_whatever_finite_numbers_there_are_distances_are_finite_or_none(ours, theirs):
+    """Nothing crashes or warns, and what is stored is read back, even where sums and squares leave float64."""
+    g = np.random.default_rng(0)
+    for rows, others in [(2, 2), (2, 700), (10, 1), (3_000, 10), (3_000, 700)]:
+        a, b = ABSURD[ours](g, rows), ABSURD[theirs](g, others)
+        bins = choose_bins(pa.table({"x": a}), {"x": "number"})
+        reference, window = profile(pa.table({"x": a}), bins), profile(pa.table({"x": b}), bins)
+        halves = [profile(pa.table({"x": part}), bins) for part in np.array_split(b, 2)]
+        (found,) = d.compare(reference, window)
+        assert Profile.model_validate_json(window.model_dump_json()).columns[0].counts == window.columns[0].counts
+        assert merge_stored([to_bytes(half) for half in halves], bins).columns[0].rows == others
+        assert all(np.isfinite(x) for x in found.model_dump().values() if isinstance(x, float))
+        column = reference.columns[0]
+        assert column.deviation >= 0
+        assert all(np.isfinite(column.quantile(level).value) for level in (0.0, 0.3, 1.0))
+
+
+def test_distances_of_enormous_numbers_are_those_of_the_same_numbers_in_another_unit():
+    """A power of two changes no digit, so nothing may depend on it, but for what leaves float64."""
+    g = np.random.default_rng(1)
+    a, b = g.normal(size=3_000), g.normal(0.5, 1, size=700)
+    small, large, enormous = (_compare(a * 2.0**power, b * 2.0**power) for power in (0, 480, 1_020))
+    assert small.wasserstein == pytest.approx(large.wasserstein, rel=1e-9)
+    assert small.wasserstein == pytest.approx(enormous.wasserstein, rel=0.02)
+    assert small.wasserstein_raw == pytest.approx(large.wasserstein_raw, rel=1e-9)
+    assert enormous.wasserstein_raw is None
+
+
+def test_absurd_values_in_the_reference_leave_the_distance_of_the_others_as_it_is():
+    """Winsorised distances do not see them; the raw one is not known, as their deviation is not."""
+    g = np.random.default_rng(2)
+    a, b = g.normal(size=5_000), g.normal(0.5, 1, size=700)
+    absurd = np.append(a, 1e308)
+    assert _compare(absurd, b).wasserstein == pytest.approx(_compare(a, b).wasserstein, rel=0.02)
+    assert _compare(absurd, b).wasserstein_raw is None

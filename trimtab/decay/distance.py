@@ -20,12 +20,14 @@ chi_square            0 to inf    Press et al., *Numerical Recipes* 14.3: two sa
 `psi` to `total_variation` and `chi_square` are of about ten groups of equal reference mass for numbers, of the
 categories for the rest, where rare ones are pooled (Cochran 1954). `wasserstein` and `ks` are of the profile's own
 bins: `wasserstein` moves values beyond the reference's outermost thousandths to these, so that one absurd value moves
-nothing, and `wasserstein_raw` shows what it would do. Both are the middle of the bounds in wasserstein.py. `ks` is a
-lower bound that misses at most what lies within one bin; where the reference has few distinct values all are exact.
+nothing, and `wasserstein_raw` shows what it would do, or is None where that is more than float64 holds. Both are the
+middle of the bounds in wasserstein.py. `ks` is a lower bound that misses at most what lies within one bin; where the
+reference has few distinct values all are exact.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -171,12 +173,13 @@ def normed_wasserstein(reference: ColumnProfile, window: ColumnProfile) -> float
 
 
 def raw_wasserstein(reference: ColumnProfile, window: ColumnProfile) -> float | None:
-    """Wasserstein-1 distance of all values in standard deviations of the reference; None if it is constant, and for
-    profiles of format 1."""
+    """Wasserstein-1 distance of all values in standard deviations of the reference; None if it is constant, for
+    profiles of format 1, and where values are too large for their sums and squares, or the distance, to be float64."""
     found = wasserstein_bounds(reference, window)
-    if found is None or not reference.deviation > 0:
+    if found is None or not 0 < reference.deviation < math.inf:
         return None
-    return found.middle / reference.deviation
+    distance = found.middle / reference.deviation
+    return distance if math.isfinite(distance) else None
 
 
 def ks(ours: Counts, theirs: Counts, ties: Counts = _NO_TIES) -> float:

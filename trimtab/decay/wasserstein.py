@@ -8,6 +8,8 @@ worst (the concave envelope of \\|u - v\\| on the rectangle of their ends, which
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,8 @@ TAIL = 0.001
 """Winsorised distances move values beyond the reference's quantiles at this share and its complement to these."""
 
 _ROUNDING = 1e-12
+_LARGE_EXPONENT = 400
+"""Below two to this, neither squares nor products with a number of rows leave float64."""
 
 
 class Bounds(NamedTuple):
@@ -29,7 +33,7 @@ class Bounds(NamedTuple):
     @property
     def middle(self) -> float:
         """The estimate whose greatest error is least."""
-        return (self.low + self.high) / 2
+        return self.low / 2 + self.high / 2
 
 
 class _Pieces(NamedTuple):
@@ -41,13 +45,19 @@ class _Pieces(NamedTuple):
 
 
 def wasserstein_bounds(reference: ColumnProfile, window: ColumnProfile) -> Bounds | None:
-    """The distance in the column's own unit; None if either has no values, or no sums (format 1)."""
+    """The distance in the column's own unit; None if either has no values, or no sums (format 1), and if a sum or the
+    distance is too large for float64."""
     if not (reference.valid and window.valid and reference.sums and window.sums):
         return None
-    ends = _ends(reference, window)
-    ours, theirs = _pieces(reference, ends), _pieces(window, ends)
-    low, high = _areas_between(ours, theirs)
-    return _summed(low, high, ends)
+    if not (np.isfinite(reference.sum_array).all() and np.isfinite(window.sum_array).all()):
+        return None
+    extremes = _extremes(reference, window)
+    scale = _scale(extremes)
+    ends = _ends(reference, extremes, scale)
+    low, high = _areas_between(_pieces(reference, ends, scale), _pieces(window, ends, scale))
+    found = _summed(low, high, ends[1:-1])
+    found = Bounds(found.low / scale, found.high / scale)
+    return found if math.isfinite(found.high) else None
 
 
 def winsorised(reference: ColumnProfile, window: ColumnProfile) -> Bounds | None:
@@ -55,38 +65,54 @@ def winsorised(reference: ColumnProfile, window: ColumnProfile) -> Bounds | None
     standard deviations of what is left of the reference; None if that is constant.
 
     One absurd value, however large, moves it by no more than one value may. For discrete bins the ends are the
-    reference's least and greatest value.
+    reference's least and greatest value. Where a bin's sum is not known, or too large for float64, its values are taken
+    for evenly spread, or in discrete bins for equal to the upper edge.
     """
     if not (reference.valid and window.valid):
         return None
-    ends = _ends(reference, window)
-    ours, theirs = _pieces(reference, ends), _pieces(window, ends)
     first, last = _limits(reference)
     # Stretch i lies between edges i - 1 and i: those after the first limit, up to the last, are within.
     inner = slice(first + 1, last + 1)
-    low, high = _areas_between(ours, theirs)
-    spread = _winsorised_deviation(reference, ours, first, last)
+    edges = reference.bins.edge_array
+    scale = _scale((edges[first], edges[last], reference.bins.origin))
+    # What lies beyond the limits may be too large at this scale; it is not looked at.
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = _ends(reference, _extremes(reference, window), scale)
+        low, high = _areas_between(_pieces(reference, ends, scale), _pieces(window, ends, scale))
+    spread = _winsorised_deviation(reference, ends[1:-1], first, last, scale)
     if spread is None:
         return None
-    found = _summed(low[inner], high[inner], ends)
+    found = _summed(low[inner], high[inner], ends[first + 1 : last + 2])
     return Bounds(found.low / spread, found.high / spread)
 
 
-def _ends(reference: ColumnProfile, window: ColumnProfile) -> np.ndarray:
-    """Ends of all stretches relative to the bins' origin, of shape (bins + 1,)."""
+def _extremes(reference: ColumnProfile, window: ColumnProfile) -> tuple[float, float]:
+    """The least and the greatest of all edges and values."""
     edges = reference.bins.edge_array
     low = min(edges[0], *(one.minimum for one in (reference, window) if one.minimum is not None))
     high = max(edges[-1], *(one.maximum for one in (reference, window) if one.maximum is not None))
-    return np.concatenate([[low], edges, [high]]) - reference.bins.origin
+    return float(low), float(high)
 
 
-def _pieces(column: ColumnProfile, ends: np.ndarray) -> _Pieces:
+def _scale(values: Iterable[float]) -> float:
+    """A power of two, by which these, multiplied, come to lie within -1 and 1 if one is very large; else 1."""
+    exponent = math.frexp(max(abs(value) for value in values))[1]
+    return math.ldexp(1.0, -exponent) if exponent > _LARGE_EXPONENT else 1.0
+
+
+def _ends(reference: ColumnProfile, extremes: tuple[float, float], scale: float) -> np.ndarray:
+    """Ends of all stretches relative to the bins' origin, times the scale, of shape (bins + 1,)."""
+    low, high = extremes
+    return np.concatenate([[low], reference.bins.edge_array, [high]]) * scale - reference.bins.origin * scale
+
+
+def _pieces(column: ColumnProfile, ends: np.ndarray, scale: float) -> _Pieces:
     counts, widths = column.count_array, np.diff(ends)
+    # Where no sum is known: values as evenly spread, or on the upper edge.
+    to_the_end = np.zeros_like(widths) if column.bins.discrete else counts * widths / 2
     if column.sums:
-        to_the_end = counts * ends[1:] - column.sum_array
-    else:
-        # Format 1 keeps no sums: values as evenly spread, or on the upper edge.
-        to_the_end = np.zeros_like(widths) if column.bins.discrete else counts * widths / 2
+        sums = column.sum_array
+        np.subtract(counts * ends[1:], sums * scale, out=to_the_end, where=np.isfinite(sums))
     shares = np.concatenate([[0.0], np.cumsum(counts)]) / column.valid
     # Rounding must not put an area beyond what its ends allow.
     areas = np.clip(to_the_end, 0.0, counts * widths) / column.valid + shares[:-1] * widths
@@ -116,8 +142,8 @@ def _share_at_top(pieces: _Pieces, start: np.ndarray, end: np.ndarray) -> np.nda
     return np.asarray(np.clip(share, 0.0, 1.0))
 
 
-def _summed(low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> Bounds:
-    allowance = _ROUNDING * float(np.abs(low).sum()) + 1e-16 * float(np.abs(ends[1:-1]).max(initial=0.0))
+def _summed(low: np.ndarray, high: np.ndarray, edges: np.ndarray) -> Bounds:
+    allowance = _ROUNDING * float(np.abs(low).sum()) + 1e-16 * float(np.abs(edges).max(initial=0.0))
     return Bounds(max(0.0, float(low.sum()) - allowance), float(high.sum()) + allowance)
 
 
@@ -131,16 +157,17 @@ def _limits(reference: ColumnProfile) -> tuple[int, int]:
     return max(0, first), min(last, int(np.searchsorted(shares, 1 - TAIL, side="left")))
 
 
-def _winsorised_deviation(reference: ColumnProfile, ours: _Pieces, first: int, last: int) -> float | None:
-    edges = reference.bins.edge_array - reference.bins.origin
+def _winsorised_deviation(
+    reference: ColumnProfile, edges: np.ndarray, first: int, last: int, scale: float
+) -> float | None:
+    """Of what is left of the reference, times the scale; ``edges`` are relative to the origin and scaled."""
     counts = reference.count_array
     inner = slice(first + 1, last + 1)
-    within, widths = counts[inner], np.diff(edges)[first:last]
+    within, widths = counts[inner], np.diff(edges[first : last + 1])
+    means = edges[inner] - (0.0 if reference.bins.discrete else widths / 2)
     if reference.sums:
         sums = reference.sum_array[inner]
-        means = np.divide(sums, within, out=np.zeros_like(within), where=within > 0)
-    else:
-        means = edges[first + 1 : last + 1] - (0.0 if reference.bins.discrete else widths / 2)
+        np.divide(sums * scale, within, out=means, where=(within > 0) & np.isfinite(sums))
     beyond = (counts[: first + 1].sum(), counts[last + 1 :].sum())
     points = np.concatenate([[edges[first]], means, [edges[last]]])
     mass = np.concatenate([[beyond[0]], within, [beyond[1]]]) / counts.sum()
@@ -149,5 +176,5 @@ def _winsorised_deviation(reference: ColumnProfile, ours: _Pieces, first: int, l
     if not reference.bins.discrete:
         variance += float(np.sum(mass[1:-1] * widths**2)) / 12
     spread = float(np.sqrt(max(variance, 0.0)))
-    size = max(1.0, float(np.abs(reference.bins.edge_array[[first, last]]).max()))
+    size = max(1.0, float(np.abs(reference.bins.edge_array[[first, last]]).max())) * scale
     return spread if spread > _ROUNDING * size else None

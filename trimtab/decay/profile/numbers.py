@@ -62,6 +62,8 @@ class NumberCounter:
     def result(self) -> ColumnProfile:
         """The column's profile."""
         valid = int(self.counts.sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(self.sums.sum() + valid * self.origin)
         return ColumnProfile(
             bins=self.bins,
             counts=tuple(self.counts.tolist()),
@@ -70,7 +72,7 @@ class NumberCounter:
             infinities=self.infinities,
             minimum=self.minimum if valid else None,
             maximum=self.maximum if valid else None,
-            total=float(self.sums.sum() + valid * self.origin),
+            total=total,
             sums=tuple(self.sums.tolist()),
             squares=self.squares,
         )

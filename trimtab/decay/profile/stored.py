@@ -94,7 +94,8 @@ def merge_stored(stored: Iterable[bytes], bins: Sequence[Bins]) -> Profile:
         table = _opened(data, digest)
         for name, values in added.items():
             part = table.column(name)
-            values += (part.flatten() if name in lengths else part).to_numpy(zero_copy_only=False)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values += (part.flatten() if name in lengths else part).to_numpy(zero_copy_only=False)
         low = np.fmin(low, table.column("minimum").to_numpy(zero_copy_only=False))
         high = np.fmax(high, table.column("maximum").to_numpy(zero_copy_only=False))
         for position, text in enumerate(table.column("others").to_pylist()):

@@ -134,9 +134,12 @@ class ColumnProfile(_Stated):
 
     @cached_property
     def deviation(self) -> float:
-        """Standard deviation (of the population) of the finite values; NaN without any, and in format 1."""
+        """Standard deviation (of the population) of the finite values; NaN without any, and in format 1; infinite where
+        the squares are too large for float64, as they are of values beyond some 1e154."""
         if not self.sums or not self.valid:
             return math.nan
+        if not math.isfinite(self.squares):
+            return math.inf
         shifted = math.fsum(self.sums) / self.valid
         return math.sqrt(max(0.0, self.squares / self.valid - shifted * shifted))
 
@@ -164,8 +167,10 @@ class ColumnProfile(_Stated):
         high = min(self.bins.edges[position], self.maximum) if position < len(self.bins.edges) else self.maximum
         if self.ties and self.ties[position] == self.counts[position]:
             low = high
-        share = 1 - (int(cumulated[position]) - place) / self.counts[position]
-        return Quantile(low + (high - low) * min(max(share, 0.0), 1.0), low, high)
+        share = min(max(1 - (int(cumulated[position]) - place) / self.counts[position], 0.0), 1.0)
+        width = high - low
+        value = low + width * share if math.isfinite(width) else low * (1 - share) + high * share
+        return Quantile(value, low, high)
 
     def merge(self, other: ColumnProfile) -> ColumnProfile:
         """The profile of both sets of rows together.
