@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from trimtab.backtest.plot import check_plot_path
 from trimtab.backtest.results import Backtest
 from trimtab.cli import app
 from trimtab.cli.backtest_shown import show
@@ -81,6 +82,18 @@ def test_a_csv_with_a_small_spec_is_replayed_as_a_table_a_plot_and_json(
     assert re.search(r"(?<!-)\b0%\n", capsys.readouterr().out), "a loss too small for a percent is none"
     asked(str(loans.with_suffix(".parquet")), *common)
     assert Backtest.model_validate_json((tmp_path / "out" / "b.json").read_text()) == found
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_runs(
+    loans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its suffix, which is named with those that would do, whatever their case."""
+    monkeypatch.setattr("trimtab.backtest.prepare.of_file", lambda *_: pytest.fail("it ran"))
+    for name in ("x.bmp2", "x"):
+        done = CliRunner().invoke(app, ["backtest", str(loans), "--plot", str(tmp_path / name)])
+        assert isinstance(done.exception, TrimtabError)
+        assert f"{name} ends in '{Path(name).suffix}'; a picture must end in one of" in str(done.exception)
+    check_plot_path(tmp_path / "x.PNG")
 
 
 def test_without_paths_the_files_go_into_a_folder_of_their_own(loans: Path, tmp_path: Path) -> None:

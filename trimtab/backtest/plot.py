@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.backtest.results import ALWAYS, NEVER, POLICY, Backtest
+from trimtab.errors import TrimtabError
 from trimtab.records import higher_is_better
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -16,6 +17,15 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 COLOURS = {"BLOCK": "#7b2d8b", "ROLLBACK": "#b5651d", "RETRAIN": "#c0392b", "ALERT": "#e0a100"}
 _INK, _GRID = "#1f2933", "#e4e7eb"
+
+
+def check_plot_path(path: Path) -> None:
+    """Raise TrimtabError unless the path's suffix names a form that can be drawn; to be asked before a long run."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in known:
+        raise TrimtabError(f"{path} ends in {path.suffix!r}; a picture must end in one of .{', .'.join(known)}")
 
 
 def write_plot(found: Backtest, path: Path) -> None:

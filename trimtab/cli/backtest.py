@@ -74,8 +74,11 @@ def backtest(
     """Replay history through the policy: what it would have ruled, retrained and saved. Nothing else is touched."""
     if always not in ("window", "month", "never"):
         raise typer.BadParameter(f"--always is {always!r}; it must be window, month or never")
+    from trimtab.backtest.plot import check_plot_path
     from trimtab.backtest.small_spec import read_small_spec
 
+    if plot_path is not None:
+        check_plot_path(plot_path)
     moments = parse_moment(start, "--from"), parse_moment(end, "--to")
     home = read_settings()
     given = {
