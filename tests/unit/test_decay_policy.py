@@ -109,7 +109,7 @@ WORSE = Metric(name="log_loss", value=0.1, low=0.05, high=0.15, rows=400)
         (window(distances=DRIFTED), Action.ALERT, "3 of 3 features drifted"),
         (window(distances=(drift("age", 0.5, p=0.02),)), Action.NONE, "0 of 1 features drifted"),
         (window(distances=(drift("age", 0.19),)), Action.NONE, "0 of 1 features drifted"),
-        (window(distances=(drift("score", 9),)), Action.ALERT, "drift of score 9, limit 0.2"),
+        (window(distances=(drift("score", 9),)), Action.ALERT, "drift of score: PSI 9, limit 0.2"),
         (
             window(distances=(drift("age", 0.5), drift("income", 0), drift("region", 0)), importance={"age": 0.7}),
             *(

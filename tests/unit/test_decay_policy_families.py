@@ -54,16 +54,27 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("name", "action", "because"),
     [
-        ("fault.frozen.temp", Action.BLOCK, "the incoming data is broken: frozen.temp 0.4, limit 0.2"),
-        ("drift.income", Action.ALERT, "drift of income 0.4, limit 0.2"),
-        ("slow_drift.income", Action.ALERT, "slow drift over several windows: income 0.4"),
-        ("multivariate_drift", Action.ALERT, "the features as a whole drifted: multivariate_drift 0.4"),
+        ("fault.frozen.temp", Action.BLOCK, "the incoming data is broken: temp has one value in 40.0% of rows"),
+        ("fault.units.temp", Action.BLOCK, "the incoming data is broken: temp came as if in another unit"),
+        ("fault.default.temp", Action.BLOCK, "temp has a value that stands for none in 40.0% of rows"),
+        ("fault.duplicates", Action.BLOCK, "the incoming data is broken: 40.0% of rows are duplicates"),
+        ("fault.repeated_requests", Action.BLOCK, "40.0% of rows are repeated requests"),
+        ("fault.row_count", Action.BLOCK, "the incoming data is broken: 0 rows came"),
+        ("fault.stale", Action.BLOCK, "the incoming data is broken: no row came for 0.4 hours"),
+        ("fault.tomorrow.temp", Action.BLOCK, "the incoming data is broken: tomorrow.temp 0.4, limit 0.2"),
+        ("drift.income", Action.ALERT, "drift of income: PSI 0.4, limit 0.2"),
+        ("slow_drift.income", Action.ALERT, "slow drift over several windows: income: gathered evidence 0.4"),
+        (
+            "multivariate_drift",
+            Action.ALERT,
+            "drifted: a classifier tells the rows from those at training with an AUC of 0.4",
+        ),
         ("slice.origin.JFK", Action.ALERT, "performance is lost on a slice: origin.JFK 0.4"),
         ("calibration_error", Action.ALERT, "no longer calibrated: calibration_error 0.4"),
         ("group.true_positive_rate.origin", Action.ALERT, "groups fare differently: true_positive_rate.origin 0.4"),
         ("anomalies", Action.ALERT, "40.00% of 900 rows lie outside the training distribution; 20.00% is the limit"),
         ("a_family_of_tomorrow.x", Action.ALERT, "out of its limits: a_family_of_tomorrow.x 0.4, limit 0.2"),
-        ("drift.score", Action.ALERT, "drift of score 0.4, limit 0.2"),
+        ("drift.score", Action.ALERT, "drift of score: PSI 0.4, limit 0.2"),
         ("drifted_importance", Action.ALERT, "what drifted carries 40% of the features' importance to the model; 20%"),
     ],
 )
@@ -330,7 +341,7 @@ def test_a_loss_is_not_over_while_it_cannot_be_judged(given: Any) -> None:
 def test_drift_of_one_feature_alerts_as_measured() -> None:
     """Large and significant: it is told, though one of three features is no dataset drift; neither alone is."""
     others = (drift("income", 0.01), drift("region", 0.01))
-    assert ruled(window(distances=(drift("age", 0.3), *others))).reason.startswith("drift of age 0.3, limit 0.2")
+    assert ruled(window(distances=(drift("age", 0.3), *others))).reason.startswith("drift of age: PSI 0.3, limit 0.2")
     assert ruled(window(distances=(drift("age", 0.3, p=0.02), *others))).action is Action.NONE
 
 

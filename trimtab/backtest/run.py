@@ -131,7 +131,7 @@ def _first(workshop: Workshop, start: datetime) -> Deployment:
         )
     if made.deployment is None:
         reason = made.decision.reason if made.decision else ""
-        raise TrainingError(f"the first model passes not every gate as of {start}: {reason}")
+        raise TrainingError(f"the first model does not pass every gate as of {start}: {reason}")
     return made.deployment
 
 

@@ -97,8 +97,8 @@ def _of_column(
                 value=found.distance,
                 threshold=rule.units_distance,
                 rows=len(values),
-                detail=f"median {found.reference_median:.6g} → {found.median:.6g}: its quantiles are the reference's "
-                f"{found.conversion}, {found.distance:.1%} apart, and {found.before:.0%} without",
+                detail=f"median {found.reference_median:.6g} → {found.median:.6g}: the values are those at training "
+                f"{found.conversion}, to within {found.distance:.1%} of rows, and {found.before:.0%} apart without",
             )
 
 

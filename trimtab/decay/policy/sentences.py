@@ -47,7 +47,25 @@ def _emptied(found: Sequence[Signal]) -> str:
 
 
 def _faulty(found: Sequence[Signal]) -> str:
-    return "the incoming data is broken: " + _listed(found, names.FAULT)
+    return "the incoming data is broken: " + _joined(found, _fault)
+
+
+def _fault(fault: Signal) -> str:
+    """What is broken, in words: a kind that has none of its own by its name."""
+    kind, _, column = fault.name.removeprefix(names.FAULT).partition(".")
+    said = {
+        "frozen": f"{column} has one value in "
+        + (f"{fault.value:.1%} of rows" if fault.value <= 1 else f"{fault.value:,.0f} consecutive rows"),
+        "default": f"{column} has a value that stands for none in {fault.value:.1%} of rows",
+        "units": f"{column} came as if in another unit",
+        "duplicates": f"{fault.value:.1%} of rows are duplicates",
+        "repeated_requests": f"{fault.value:.1%} of rows are repeated requests",
+        "row_count": f"{fault.value:,.0f} rows came",
+        "stale": f"no row came for {fault.value:.1f} hours",
+    }.get(kind)
+    if said is None:
+        return _named(fault, names.FAULT)
+    return said + _in_brackets(fault)
 
 
 def _worse(found: Sequence[Signal]) -> str:
@@ -95,15 +113,21 @@ def _drifted_importance(found: Sequence[Signal]) -> str:
 
 
 def _drifted(found: Sequence[Signal]) -> str:
-    return "drift of " + _listed(found, names.DRIFT)
+    return "drift of " + _joined(found, lambda one: _measured(one, names.DRIFT, "PSI"))
 
 
 def _slowly(found: Sequence[Signal]) -> str:
-    return "slow drift over several windows: " + _listed(found, names.SLOW_DRIFT)
+    return "slow drift over several windows: " + _joined(
+        found, lambda one: _measured(one, names.SLOW_DRIFT, "gathered evidence")
+    )
 
 
 def _multivariate(found: Sequence[Signal]) -> str:
-    return "the features as a whole drifted: " + _listed(found, "")
+    told = found[0]
+    return (
+        f"the features as a whole drifted: a classifier tells the rows from those at training with an AUC of "
+        f"{_interval(told)}, limit {told.threshold:.4g}{_in_brackets(told)}"
+    )
 
 
 def _on_slices(found: Sequence[Signal]) -> str:
@@ -152,13 +176,28 @@ def _plainly(found: Sequence[Signal]) -> str:
 
 
 def _listed(found: Sequence[Signal], prefix: str) -> str:
-    named = [
-        f"{one.name.removeprefix(prefix)} {_interval(one)}, limit {one.threshold:.4g}"
-        + (f" ({one.detail})" if one.detail else "")
-        for one in found[:_NAMED]
-    ]
+    return _joined(found, lambda one: _named(one, prefix))
+
+
+def _joined(found: Sequence[Signal], say: Callable[[Signal], str]) -> str:
+    """The first few in words, and how many more there are."""
     more = len(found) - _NAMED
-    return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
+    return "; ".join(say(one) for one in found[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _named(signal: Signal, prefix: str) -> str:
+    return f"{signal.name.removeprefix(prefix)} {_interval(signal)}, limit {signal.threshold:.4g}{_in_brackets(signal)}"
+
+
+def _measured(signal: Signal, prefix: str, measure: str) -> str:
+    return (
+        f"{signal.name.removeprefix(prefix)}: {measure} {signal.value:.4g}, limit {signal.threshold:.4g}"
+        f"{_in_brackets(signal)}"
+    )
+
+
+def _in_brackets(signal: Signal) -> str:
+    return f" ({signal.detail})" if signal.detail else ""
 
 
 def _interval(signal: Signal) -> str:

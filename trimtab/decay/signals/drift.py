@@ -31,7 +31,8 @@ def of_drift(spec: ModelSpec, window: Measurements, earlier: Sequence[Ruling] = 
 
 def _of_column(spec: ModelSpec, distance: Distance, usual: float) -> Signal:
     threshold = max(spec.policy.drift_effect, usual)
-    detail = f"{distance.moved}; corrected p {distance.adjusted_p:.2g}"
+    moved = f"share of rows {distance.moved}; " if distance.moved else ""
+    detail = f"{moved}corrected p {distance.adjusted_p:.2g}"
     if usual > spec.policy.drift_effect:
         detail += f"; the reference's own windows are up to {usual:.2g} apart"
     return Signal(
