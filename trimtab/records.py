@@ -287,7 +287,10 @@ class Signal(Value):
 
 
 class Ruling(Record):
-    """The judgement on one window of one release: what was measured, what was asked for, and what follows."""
+    """The judgement on one window of one release: what was measured, what was asked for, and what follows.
+
+    The outcomes that it looked at are of event times in [outcomes_start, outcomes_end); None: not kept then.
+    """
 
     kind: ClassVar[str] = "ruling"
     release_id: str
@@ -300,6 +303,8 @@ class Ruling(Record):
     signals: tuple[Signal, ...]
     policy_digest: str
     report: str = ""
+    outcomes_start: AwareDatetime | None = None
+    outcomes_end: AwareDatetime | None = None
 
     def parents(self) -> tuple[str, ...]:
         return (self.release_id, self.validation_id) if self.validation_id else (self.release_id,)

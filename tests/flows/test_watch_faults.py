@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from prefect.client.orchestration import get_client
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ from flows.watch import watch
 from tests.flows.watched import OTHERS_WARNINGS, RELEASED, World
 from trimtab.cli import app
 from trimtab.records import Action, Ruling
+from trimtab.training.blocks import standing_blocks
 
 DAY = timedelta(days=1)
 
@@ -59,6 +61,30 @@ def test_rows_that_came_twice_are_ruled_block(world: World) -> None:
     ruling = judged(world)
     assert ruling.action is Action.BLOCK, ruling.reason
     assert "50.0% of rows are equal to an earlier one in all features and the event time" in ruling.reason
+
+
+def test_outcomes_that_stand_still_are_ruled_block_and_their_rows_do_not_train(world: World) -> None:
+    """A feed that writes its default for every row: the model is not judged by it, and no snapshot holds these rows."""
+    world.traffic(RELEASED, RELEASED + 3 * DAY, came=np.zeros_like)
+    as_of = RELEASED + 3 * DAY
+    ruling = watch("loan", as_of=as_of)
+    assert ruling is not None
+    assert ruling.action is Action.BLOCK, ruling.reason
+    assert "the outcomes stand still" in ruling.reason
+    assert "repaid is 0 in" in ruling.reason
+    assert not any(signal.name.startswith(("performance.", "skill.")) for signal in ruling.signals)
+    (blocked,) = standing_blocks(world.ledger, "loan", as_of)
+    maturity = world.model.spec.label_maturity
+    assert (blocked.start, blocked.end) == (ruling.start - maturity, ruling.end - maturity)
+
+
+def test_outcomes_that_came_to_be_rarer_are_not_blocked(world: World) -> None:
+    """Three of four loans that were repaid are not any more: that is lost performance."""
+    random = np.random.default_rng(0)
+    world.traffic(RELEASED, RELEASED + 3 * DAY, came=lambda outcomes: outcomes * (random.random(len(outcomes)) < 0.25))
+    ruling = watch("loan", as_of=RELEASED + 3 * DAY)
+    assert ruling is not None
+    assert ruling.action is Action.RETRAIN, ruling.reason
 
 
 def test_honest_drift_is_not_blocked(world: World) -> None:

@@ -126,6 +126,27 @@ def test_a_block_stands_until_it_is_lifted_and_that_of_a_ruling_since_it_was_mad
     assert blocked_spans([named], [past], lifted, AS_OF) == ()
 
 
+@pytest.mark.parametrize(
+    ("breached", "spans"),
+    [
+        (("fault.stuck_outcomes.repaid",), ["outcomes"]),
+        (("fault.stuck_outcomes.repaid", "fault.frozen.income"), ["outcomes", "window"]),
+        (("fault.stuck_outcomes.repaid", "failed_expectations"), ["outcomes", "window"]),
+        (("fault.frozen.income", "performance.roc_auc"), ["window"]),
+    ],
+)
+def test_a_ruling_blocks_the_rows_that_are_broken(breached: tuple[str, ...], spans: list[str]) -> None:
+    """Outcomes that stand still are of rows before the window, which itself may be sound."""
+    ruled = ruling(AS_OF, *breached, action=Action.BLOCK)
+    of = {
+        "window": (ruled.start, ruled.end),
+        "outcomes": (ruled.start - SPEC.label_maturity, ruled.end - SPEC.label_maturity),
+    }
+    ruled = ruled.model_copy(update={"outcomes_start": of["outcomes"][0], "outcomes_end": of["outcomes"][1]})
+    found = blocked_spans([], [ruled], [], AS_OF)
+    assert [(one.start, one.end) for one in found] == [of[name] for name in spans]
+
+
 def test_a_snapshot_leaves_out_blocked_rows_and_says_so(settings_env: Settings) -> None:
     """Its id follows from that; once lifted, the snapshot of before comes back."""
     ledger, before = Ledger(settings_env.ledger), take_snapshot.fn("loan", "training", AS_OF)

@@ -10,6 +10,7 @@ duplicates          rows are equal in all features, far more often than in the r
 repeated_requests   rows are equal in all features and in their event time
 row_count           far fewer or more rows than in the spans before
 stale               no row came for long before the end of the window
+stuck_outcomes      outcomes, not features, stand still: a feed that writes its default (stuck_outcomes.py)
 ==================  ================================================================================================
 
 What is natural is what the training rows showed in their own spans (soundness.py): rain is 0 for days, the hour stands

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from trimtab.decay.anomalies import find_anomalies
 from trimtab.decay.answers import of_known_classes, scores_of
+from trimtab.decay.atoms import Fault
 from trimtab.decay.bias import gaps_of, selections_of
 from trimtab.decay.calibration import calibration_error
 from trimtab.decay.distance import compare
@@ -25,6 +26,7 @@ from trimtab.decay.profile import Profile
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.decay.sequential import shifts
 from trimtab.decay.slice_performance import slice_performance
+from trimtab.decay.stuck_outcomes import find_stuck_outcomes
 from trimtab.records import Metric, Validation
 from trimtab.spec import ModelSpec
 
@@ -89,7 +91,12 @@ def measure(
         The policy metric of the release minus its predecessor's on the same rows, while it is on probation.
     """
     known = rows.mature.filter(pc.is_valid(rows.mature[OUTCOME]))
+    counts = {"mature": rows.mature.num_rows, "outcomes": known.num_rows}
     spec = of_known_classes(spec, reference.columns, numbers(known, OUTCOME))
+    stuck = _stuck(spec, reference, known)
+    # What stands still says nothing of the model: no number is made of it.
+    if stuck:
+        known, against_predecessor = known.slice(0, 0), None
     return Measurements(
         start=rows.start,
         end=rows.end,
@@ -97,12 +104,15 @@ def measure(
         rows=rows.incoming.num_rows,
         validation=validation,
         **_drift(spec, reference, rows),
-        performance=_performance(spec, reference, rows.mature, known, at_evaluation, against_predecessor),
+        performance=_performance(spec, reference, known, at_evaluation, against_predecessor).model_copy(update=counts),
         selections=selections_of(spec, rows.incoming),
         estimated=estimate(spec, reference, rows.incoming if rows.answered is None else rows.answered),
         slices=slice_performance(spec, reference, known),
         gaps=gaps_of(spec, known),
-        faults=find_faults(spec, reference.soundness, reference.training, rows.incoming, rows.end, rows.rows_before),
+        faults=(
+            *find_faults(spec, reference.soundness, reference.training, rows.incoming, rows.end, rows.rows_before),
+            *stuck,
+        ),
         anomalies=find_anomalies(spec, reference.oddness, rows.incoming) if rows.incoming.num_rows else None,
     )
 
@@ -124,10 +134,16 @@ def _drift(spec: ModelSpec, reference: Reference, rows: WindowRows) -> dict[str,
     }
 
 
+def _stuck(spec: ModelSpec, reference: Reference, known: pa.Table) -> tuple[Fault, ...]:
+    if not known.num_rows:
+        return ()
+    judged = numbers(reference.judged, OUTCOME)
+    return find_stuck_outcomes(spec, reference.soundness, judged, known["event_time"], numbers(known, OUTCOME))
+
+
 def _performance(
     spec: ModelSpec,
     reference: Reference,
-    mature: pa.Table,
     known: pa.Table,
     at_evaluation: Metric | None,
     against_predecessor: Metric | None,
@@ -136,8 +152,6 @@ def _performance(
     classified = spec.target.kind != "regression"
     judged = reference.judged if classified and known.num_rows else None
     return Performance(
-        mature=mature.num_rows,
-        outcomes=known.num_rows,
         metrics=realised(spec, scores, outcomes),
         reference=at_evaluation,
         against_predecessor=against_predecessor,

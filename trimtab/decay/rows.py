@@ -46,6 +46,12 @@ def code(column: pa.ChunkedArray, feature: Feature) -> Coded:
     return Coded(np.asarray(indices, dtype=np.float64), tuple(encoded.dictionary.to_pylist()))
 
 
+def distinguish(column: pa.ChunkedArray) -> Coded:
+    """Which rows are equal, of a column of any type; its labels are of no meaning."""
+    indices = pa.chunked_array(column).combine_chunks().dictionary_encode().indices
+    return Coded(np.asarray(indices.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64), ())
+
+
 def code_all(table: pa.Table, features: Sequence[Feature]) -> dict[str, Coded]:
     """Every feature's column as numbers, by name."""
     return {feature.name: code(table[feature.name], feature) for feature in features}

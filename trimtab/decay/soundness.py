@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from trimtab.decay.rows import Coded, code_all, evenly, longest_run, mix, repeated_share, time_order
+from trimtab.decay.rows import Coded, code_all, distinguish, evenly, longest_run, mix, repeated_share, time_order
 from trimtab.records import Value
 from trimtab.spec import ModelSpec
 
@@ -46,6 +46,7 @@ class Soundness(Value):
     ``rows`` is the largest number of rows of a span, ``block`` the largest number that repeats were counted in.
     ``repeated`` and ``repeated_requests`` are the largest shares of rows of a span that were equal to an earlier one in
     their features, and in their features and their event time. ``longest_gap_s`` is the longest time without a row.
+    ``outcomes`` is the target, without quantiles; None where the rows had none, or were looked at before it was kept.
     """
 
     format_version: int = 1
@@ -56,6 +57,7 @@ class Soundness(Value):
     repeated_requests: float
     longest_gap_s: float
     columns: tuple[ColumnSoundness, ...]
+    outcomes: ColumnSoundness | None = None
 
     def column(self, name: str) -> ColumnSoundness | None:
         """What is known of that column."""
@@ -70,7 +72,8 @@ def soundness(spec: ModelSpec, training: pa.Table) -> Soundness:
     spec
         The model's spec: which columns, and how long a window is.
     training
-        The training rows: event time and features; no nulls among the times. `MOST_SPANS` spans at most are looked at.
+        The training rows: event time, features and, if it is known, the target; no nulls among the times. `MOST_SPANS`
+        spans at most are looked at.
     """
     training = training.take(time_order(training[spec.event_time]))
     times = training[spec.event_time].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
@@ -88,6 +91,9 @@ def soundness(spec: ModelSpec, training: pa.Table) -> Soundness:
         repeated_requests=max((repeated_share(rows) for rows in again), default=0.0),
         longest_gap_s=float(np.diff(times).max(initial=0)) / 1e6,
         columns=tuple(_column(name, coded[name], spans, blocks) for name in spec.feature_names),
+        outcomes=_column(spec.target.name, distinguish(training[spec.target.name]), spans, blocks)
+        if spec.target.name in training.column_names
+        else None,
     )
 
 

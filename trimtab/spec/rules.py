@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from trimtab.spec.parts import Part, k_of_m
 
-FAULT_KINDS = ("frozen", "default", "units", "duplicates", "repeated_requests", "row_count", "stale")
+FAULT_KINDS = ("frozen", "default", "units", "duplicates", "repeated_requests", "row_count", "stale", "stuck_outcomes")
 """The data faults that a rule can ask for; the first three are of one column each."""
 
 
@@ -64,8 +64,12 @@ class FaultRule(Part):
     ``duplicate_share``: share of rows that are equal to an earlier one, and three times that of the reference.
     ``row_count_factor``: by what factor a window may have fewer or more rows than the spans before it. ``stale_share``:
     share of the window at its end without any row. ``null_odds``: besides rising by more than the policy's
-    ``maximum_null_rise``, the odds of a missing value must have risen by this factor. ``ignore``: kinds by column that
-    are natural there, such as ``{"discount": ("frozen", "default")}``; under ``"*"`` kinds that are of no column.
+    ``maximum_null_rise``, the odds of a missing value must have risen by this factor. ``outcome_chance``: outcomes that
+    are one value in so long a run of mature rows that this is its chance at most, even after the odds of that value
+    rose by the factor ``outcome_odds`` since the reference, stand still (trimtab/decay/stuck_outcomes.py), unless the
+    run is less than ``outcome_share`` of the mature rows or three times the reference's longest; of a regression so
+    does a value that was rare and is in half of the rows, three times as many as any had. ``ignore``: kinds by column
+    that are natural there, such as ``{"discount": ("frozen", "default")}``; under ``"*"`` kinds that are of no feature.
     """
 
     frozen_share: float | None = Field(default=0.1, gt=0, le=1)
@@ -76,6 +80,9 @@ class FaultRule(Part):
     row_count_factor: float | None = Field(default=5.0, gt=1)
     stale_share: float | None = Field(default=0.5, gt=0, le=1)
     null_odds: float = Field(default=1.5, ge=1)
+    outcome_chance: float | None = Field(default=1e-6, gt=0, lt=0.01)
+    outcome_odds: float = Field(default=5.0, ge=1)
+    outcome_share: float = Field(default=0.1, gt=0, le=1)
     ignore: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     def asks(self, kind: str, column: str = "*") -> bool:

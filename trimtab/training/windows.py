@@ -5,13 +5,13 @@
     ... |------------- training ------------|-- evaluation --|-- outcomes not yet mature --| as_of
                                         evaluation_window        label_maturity
 
-Rows within a blocked span are in neither: the window of a BLOCK ruling, until a person lifts it, and what a person
-blocks (``trimtab block``).
+Rows within a blocked span are in neither: the window of a BLOCK ruling, until a person lifts it (where outcomes stand
+still, the rows that these are of), and what a person blocks (``trimtab block``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from trimtab.decay.signals.names import (
+    BROKEN,
     DRIFT,
     DRIFTED_IMPORTANCE,
     DRIFTED_SHARE,
@@ -26,6 +27,7 @@ from trimtab.decay.signals.names import (
     MULTIVARIATE,
     PERFORMANCE,
     SLOW_DRIFT,
+    STUCK_OUTCOMES,
 )
 from trimtab.errors import TooFewRowsError
 from trimtab.records import Action, BlockedSpan, BlockedSpanLifted, LeftOut, Ruling
@@ -123,11 +125,22 @@ def blocked_spans(
     over = {one.blocked_id for one in lifted}
     found = [LeftOut(start=one.start, end=one.end, because=one.id) for one in named if one.id not in over]
     found += [
-        LeftOut(start=one.start, end=one.end, because=one.id)
+        LeftOut(start=start, end=end, because=one.id)
         for one in rulings
         if one.action is Action.BLOCK and one.as_of <= as_of and one.id not in over
+        for start, end in _broken(one)
     ]
     return tuple(sorted(found, key=lambda one: (one.start, one.end, one.because)))
+
+
+def _broken(ruling: Ruling) -> Iterator[Interval]:
+    """The event times of the rows that a BLOCK ruling found broken: its window's, its outcomes', or both."""
+    broken = [one.name for one in ruling.signals if one.breached and one.name.startswith(BROKEN)]
+    stuck = [name for name in broken if name.startswith(STUCK_OUTCOMES)]
+    if stuck and ruling.outcomes_start is not None and ruling.outcomes_end is not None:
+        yield Interval(ruling.outcomes_start, ruling.outcomes_end)
+    if not stuck or len(stuck) < len(broken):
+        yield Interval(ruling.start, ruling.end)
 
 
 def within(blocked: Sequence[LeftOut], span: Interval) -> tuple[LeftOut, ...]:

@@ -14,7 +14,6 @@ from trimtab.decay.signals import names, signals
 from trimtab.records import Action, Release, Ruling, Signal
 from trimtab.spec import ModelSpec
 
-_BROKEN = (names.VALIDATION, names.NULL_RISE, names.FAULT)
 _AMISS = (
     names.SKILL,
     *(names.DRIFTED_SHARE, names.DRIFTED_IMPORTANCE, names.DRIFT, names.SLOW_DRIFT, names.MULTIVARIATE, names.SLICE),
@@ -64,6 +63,8 @@ def rule(spec: ModelSpec, release: Release, window: Measurements, history: Histo
         signals=measured,
         policy_digest=spec.policy_digest,
         report=report,
+        outcomes_start=window.start - spec.label_maturity,
+        outcomes_end=window.end - spec.label_maturity,
     )
 
 
@@ -85,7 +86,7 @@ def _judge(
 ) -> tuple[Action, str]:
     if few := _breached(measured, names.ROWS):
         return Action.NONE, tell(names.ROWS, few)
-    for family in _BROKEN:
+    for family in names.BROKEN:
         if broken := _breached(measured, family):
             return Action.BLOCK, tell(family, broken)
     if worse := _breached(measured, names.PREDECESSOR):

@@ -47,7 +47,12 @@ def _emptied(found: Sequence[Signal]) -> str:
 
 
 def _faulty(found: Sequence[Signal]) -> str:
-    return "the incoming data is broken: " + _joined(found, _fault)
+    stuck = [one.detail for one in found if one.name.startswith(names.STUCK_OUTCOMES)]
+    others = [one for one in found if not one.name.startswith(names.STUCK_OUTCOMES)]
+    said = ["the incoming data is broken: " + _joined(others, _fault)] if others else []
+    if stuck:
+        said.append(f"the outcomes stand still, so that they neither judge the model nor train one: {stuck[0]}")
+    return "; ".join(said)
 
 
 def _fault(fault: Signal) -> str:
