@@ -19,10 +19,13 @@ from trimtab.decay.measuring import measure as measure_rows
 from trimtab.decay.performance import against_predecessor
 from trimtab.decay.profile import Bins, Profile
 from trimtab.decay.reference import OUTCOME, Reference
+from trimtab.ledger import Ledger
 from trimtab.predictions import PredictionLog, read_window
 from trimtab.predictions.profiles import window_profile
 from trimtab.records import Metric, Validation
 from trimtab.settings import Settings
+from trimtab.training.blocks import standing_blocks
+from trimtab.training.windows import leave_out
 
 PREDECESSOR_ROWS = 10_000
 """The newest rows of a release's probation on which its predecessor is scored too."""
@@ -86,7 +89,9 @@ def _against_predecessor(window: Window, log: Path) -> Metric | None:
     ended = window.mature_start >= window.release.since + spec.policy.probation
     if predecessor is None or ended or predecessor.artifact_digest == window.release.artifact_digest:
         return None
-    rows = _of_probation(window, log)
+    # Outcomes that stood still would tell two releases apart by how seldom each says 1.
+    blocked = standing_blocks(Ledger(Settings.from_env().ledger), spec.name, window.as_of)
+    rows = leave_out(_of_probation(window, log), "event_time", blocked)
     if rows.num_rows < spec.policy.minimum_outcomes:
         return None
     outcomes = numbers(rows, OUTCOME)
@@ -104,7 +109,7 @@ def _of_probation(window: Window, log: Path) -> pa.Table:
     """The newest rows with an outcome that the release answered in its probation; memory is bounded by a window's."""
     start, spec = window.release.since, window.spec
     end = max(start, min(window.mature_end, start + spec.policy.probation))
-    columns = [*spec.feature_names, *spec.answer_names]
+    columns = ["event_time", *spec.feature_names, *spec.answer_names]
     parts = [read_window(log, end, end, window.as_of, columns, window.release.id)]
     while end > start and sum(part.num_rows for part in parts) < PREDECESSOR_ROWS:
         begin = max(start, end - spec.window)

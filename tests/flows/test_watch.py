@@ -22,6 +22,7 @@ from trimtab.decay.on_record import read_breaker
 from trimtab.errors import PrunedPredictionError, TrimtabError, UnknownModelError
 from trimtab.predictions.holds import place_hold
 from trimtab.records import Action, Cause, Decision, Pruned, Retraining, Ruling, Segment, Validation, content_id
+from trimtab.training.blocks import block_span
 
 DAY = timedelta(days=1)
 TURNED = datetime(2024, 3, 1, tzinfo=UTC)
@@ -151,6 +152,19 @@ def test_a_release_that_does_worse_than_its_predecessor_is_ruled_rollback(world:
     window = open_window.fn("loan", RELEASED + 6 * DAY)
     assert window is not None
     assert window.predecessor is None
+
+
+def test_rows_that_are_blocked_roll_nothing_back(world: World) -> None:
+    """What would be worse than its predecessor is not held against it on rows whose outcomes are broken."""
+    world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=1), RELEASED + 2 * DAY)
+    world.traffic(RELEASED + 2 * DAY, RELEASED + 5 * DAY, answer=lambda scores: 1 - scores)
+    window = open_window.fn("loan", RELEASED + 4.5 * DAY)
+    assert window is not None
+    held_against = [measure.fn(window, read_incoming.fn(window), profile_of(window), None).performance]
+    span = (RELEASED + 2 * DAY, RELEASED + 5 * DAY)
+    block_span(world.ledger, "loan", *span, "the feed wrote 0", "Ada", RELEASED + 5 * DAY)
+    held_against.append(measure.fn(window, read_incoming.fn(window), profile_of(window), None).performance)
+    assert [one.against_predecessor is None for one in held_against] == [False, True]
 
 
 def test_a_window_of_few_rows_is_not_judged(world: World) -> None:

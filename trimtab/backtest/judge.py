@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.backtest.rows import RELEASE_ID, PastRows
+from trimtab.backtest.rows import EVENT_TIME, RELEASE_ID, PastRows
 from trimtab.backtest.workshop import Deployment, Validate
 from trimtab.decay.answers import scores_of
 from trimtab.decay.measuring import WindowRows, measure, numbers, spans_before
@@ -16,8 +17,9 @@ from trimtab.decay.performance import against_predecessor
 from trimtab.decay.policy import History, rule
 from trimtab.decay.profile import Profile, profile
 from trimtab.decay.reference import OUTCOME
-from trimtab.records import Metric, Ruling
+from trimtab.records import LeftOut, Metric, Ruling
 from trimtab.spec import ModelSpec
+from trimtab.training.windows import blocked_spans, leave_out
 
 PREDECESSOR_ROWS = 10_000
 """The newest rows of a release's probation on which its predecessor is scored too."""
@@ -69,7 +71,9 @@ def judge(
         window,
         validation=validate(incoming.drop_columns([OUTCOME, *spec.answer_names]), True) if incoming.num_rows else None,
         at_evaluation=current.at_evaluation,
-        against_predecessor=_against_predecessor(rows, scores, current, mature_end),
+        against_predecessor=_against_predecessor(
+            rows, scores, current, mature_end, blocked_spans((), past.rulings, (), end)
+        ),
     )
     return rule(spec, current.release, measured, past)
 
@@ -94,13 +98,13 @@ def _count(where: slice) -> int:
 
 
 def _against_predecessor(
-    rows: PastRows, scores: np.ndarray, current: Deployment, mature_end: datetime
+    rows: PastRows, scores: np.ndarray, current: Deployment, mature_end: datetime, blocked: Sequence[LeftOut]
 ) -> Metric | None:
     spec, predecessor, since = rows.spec, current.predecessor, current.release.since
     if predecessor is None or mature_end - spec.window >= since + spec.policy.probation:
         return None
     logged = rows.logged(rows.place(since, min(mature_end, since + spec.policy.probation)), scores)
-    known = logged.filter(pc.is_valid(logged[OUTCOME]))
+    known = leave_out(logged.filter(pc.is_valid(logged[OUTCOME])), EVENT_TIME, blocked)
     known = known.slice(max(0, known.num_rows - PREDECESSOR_ROWS))
     if known.num_rows < spec.policy.minimum_outcomes:
         return None
