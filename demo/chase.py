@@ -76,5 +76,5 @@ async def _told(settings: Settings, api: httpx.AsyncClient, deployment: str, run
     lines = "\n".join(str(line["message"])[-800:] for line in reversed(logs))
     return (
         f"run {run['name']} of {deployment} ended as {run['state_name']}: {(run['state'] or {}).get('message')}\n"
-        f"{lines}\nsee {settings.prefect_url}/runs/flow-run/{run['id']}"
+        f"{lines}\nsee {settings.flow_run_url(run['id'])}"
     )

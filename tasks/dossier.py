@@ -7,6 +7,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from trimtab.ledger import Ledger
 from trimtab.lineage import Node, to_html, to_markdown, trace_logged
+from trimtab.pages.document import write_document
 from trimtab.pages.front import write_front_page
 from trimtab.settings import Settings
 
@@ -33,9 +34,7 @@ def publish_dossier(chain: Node) -> str:
     """Make the markdown artifact with the graph, the page under the reports, and a link to it; returns its address."""
     settings = Settings.from_env()
     name = f"dossiers/{chain.id}.html"
-    page = settings.reports_dir / name
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(to_html(chain, f"Dossier of {chain.title}"))
+    write_document(settings.reports_dir / name, to_html(chain, f"Dossier of {chain.title}"))
     write_front_page(settings)
     url = f"{settings.reports_url.rstrip('/')}/{name}"
     create_markdown_artifact(to_markdown(chain), key=f"dossier-{chain.id}", description=f"Dossier of {chain.title}")

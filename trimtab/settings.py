@@ -200,6 +200,10 @@ class Settings:
         """Address of the Prefect server's API."""
         return f"{self.prefect_url.rstrip('/')}/api"
 
+    def flow_run_url(self, flow_run_id: str) -> str:
+        """Address of the page on a flow run in Prefect's UI."""
+        return f"{self.prefect_url.rstrip('/')}/runs/flow-run/{flow_run_id}"
+
     @property
     def services_file(self) -> Path:
         """What a running stack wrote about itself."""

@@ -16,7 +16,7 @@ from trimtab.decay.answers import of_known_classes, scores_of
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.measuring import WindowRows, numbers, spans_before
 from trimtab.decay.measuring import measure as measure_rows
-from trimtab.decay.performance import against_predecessor
+from trimtab.decay.performance import PREDECESSOR_ROWS, against_predecessor
 from trimtab.decay.profile import Bins, Profile
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.ledger import Ledger
@@ -26,9 +26,6 @@ from trimtab.records import Metric, Validation
 from trimtab.settings import Settings
 from trimtab.training.blocks import standing_blocks
 from trimtab.training.windows import leave_out
-
-PREDECESSOR_ROWS = 10_000
-"""The newest rows of a release's probation on which its predecessor is scored too."""
 
 
 @task(task_run_name="measure the window of {window.spec.name}", cache_policy=NO_CACHE)

@@ -12,6 +12,7 @@ from typing import Any
 from tasks.monitoring.window import Window
 from trimtab.decay.performance import Performance
 from trimtab.decay.signals.names import DRIFT, ESTIMATED, PERFORMANCE
+from trimtab.pages.colours import ACTION_COLOURS
 from trimtab.records import Action, Ruling, Signal, higher_is_better
 
 TOP_FEATURES = 12
@@ -19,13 +20,6 @@ PAST_WINDOWS = 60
 PLACES = ((0.045, 0.11, 0.42, 0.78), (0.585, 0.11, 0.16, 0.78), (0.79, 0.11, 0.2, 0.78))
 """Left, bottom, width and height of the three plots, as shares of the picture."""
 
-COLOURS = {
-    Action.BLOCK: "#7b2d8b",
-    Action.ROLLBACK: "#b5651d",
-    Action.RETRAIN: "#c0392b",
-    Action.ALERT: "#e0a100",
-    Action.NONE: "#3b7d4f",
-}
 ESTIMATE_COLOUR = "#8a6bbf"
 
 
@@ -73,7 +67,7 @@ def draw_over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None
         ends = [one.end for one, _ in found]
         axes.plot(ends, [signal.value for _, signal in found], color="#30577f", linewidth=1)
         axes.vlines(ends, *zip(*((one.low, one.high) for _, one in found), strict=True), color="#30577f", linewidth=0.8)
-    for action, colour in COLOURS.items():
+    for action, colour in ACTION_COLOURS.items():
         of_action = [(one.end, signal.value) for one, signal in found if one.action is action]
         if of_action:
             axes.scatter(*zip(*of_action, strict=True), s=22, color=colour, label=str(action), zorder=3)
@@ -108,7 +102,7 @@ def _by_feature(axes: Any, ruling: Ruling) -> None:
     if not drifts:
         _nothing(axes, "no rows to compare")
         return
-    colours = [COLOURS[Action.RETRAIN] if signal.breached else "#9fb4c7" for signal in drifts]
+    colours = [ACTION_COLOURS[Action.RETRAIN] if signal.breached else "#9fb4c7" for signal in drifts]
     axes.barh(
         [signal.name.removeprefix(DRIFT) for signal in drifts], [signal.value for signal in drifts], color=colours
     )

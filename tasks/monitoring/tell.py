@@ -78,7 +78,7 @@ def message(change: Change, version: str, settings: Settings, run_id: str) -> di
     word = "recovered" if change.after.action is Action.NONE else str(change.after.action)
     reason = ruling.reason[:1].upper() + ruling.reason[1:] + "."
     since = f", since {change.since.as_of:%Y-%m-%d %H:%M} UTC" if change.since else ""
-    run = f"{settings.prefect_url.rstrip('/')}/runs/flow-run/{run_id}" if run_id else ""
+    run = settings.flow_run_url(run_id) if run_id else ""
     lines = [
         reason,
         f"Before: {_told(change.before.action, change.before.families)}{since}. "

@@ -269,7 +269,7 @@ async def test_a_log_that_another_process_holds_does_not_hold_the_loop(tmp_path,
     rows = infer(NUMBERS, one_input(b"[1,4]", b'"data":[1,2,3,4]'))
 
     def write():
-        draft = Draft(NUMBERS, schema, [rows], Block(NUMBERS, [rows]))
+        draft = Draft(NUMBERS, schema, [rows])
         return asyncio.create_task(writer.write(NUMBERS, draft, np.ones(1)))
 
     for _ in range(2):

@@ -18,7 +18,7 @@ from tests.prediction_rows import LATER, T0, make_rows
 from trimtab.errors import PredictionLogError, UnknownPredictionError
 from trimtab.predictions import PredictionLog, find_prediction, new_prediction_ids
 from trimtab.predictions import log as log_module
-from trimtab.predictions.schema import id_text
+from trimtab.predictions.schema import id_characters, id_text, new_packed_ids
 
 
 @pytest.fixture
@@ -55,6 +55,14 @@ def test_ids_are_version_7_and_ascend_over_threads():
         thread.join()
     assert len(set(many)) == 4000
     assert min(many) > flat[-1]
+
+
+def test_ids_that_are_made_alone_are_as_those_made_together():
+    packed = [new_packed_ids(n) for n in (1, 3, 1, 1, 2, 1)]
+    keys = [part[start : start + 16] for part in packed for start in range(0, len(part), 16)]
+    assert keys == sorted(set(keys))
+    assert {(uuid.UUID(bytes=key).version, uuid.UUID(bytes=key).variant) for key in keys} == {(7, uuid.RFC_4122)}
+    assert b"".join(map(id_characters, packed)).decode() == "".join(map(id_text, keys))
 
 
 def test_ids_do_not_go_back_when_the_clock_does(monkeypatch):

@@ -8,9 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.backtest.files import feature_type
-
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+from trimtab.backtest.files import NUMBER, feature_type
 
 
 def texts_among_numbers(path: Path, table: pa.Table, names: Sequence[str]) -> dict[str, tuple[int, str]]:
@@ -35,7 +33,7 @@ def texts_among_numbers(path: Path, table: pa.Table, names: Sequence[str]) -> di
         if feature_type(table[name].type) != "category":
             continue
         values, counts = pc.value_counts(table[name].drop_null()).flatten()
-        is_other = pc.invert(pc.match_substring_regex(values, _NUMBER))
+        is_other = pc.invert(pc.match_substring_regex(values, NUMBER))
         others, of_each = values.filter(is_other), counts.filter(is_other)
         cells = pc.sum(of_each, min_count=0).as_py()
         if 0 < 2 * cells < pc.sum(counts, min_count=0).as_py():

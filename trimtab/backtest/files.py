@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".parquet")
-_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+"""A text of a CSV that is a number."""
 _MOST_FILLERS, _LEAST_NUMBERS = 3, 20
 """A column of a CSV holds numbers where at most so many texts are none, and so many others differ: fewer are codes."""
 
@@ -67,7 +68,7 @@ def _as_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of texts that are numbers but for a filler such as ``-`` as numbers; others as they are."""
     if not pa.types.is_string(column.type):
         return column
-    told = pc.fill_null(pc.match_substring_regex(column, _NUMBER), fill_value=False)
+    told = pc.fill_null(pc.match_substring_regex(column, NUMBER), fill_value=False)
     others = pc.count_distinct(column.filter(pc.invert(told))).as_py()
     numbers = pc.count_distinct(column.filter(told)).as_py()
     if others > _MOST_FILLERS or numbers < _LEAST_NUMBERS or 2 * pc.sum(told).as_py() < len(column):

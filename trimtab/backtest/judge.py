@@ -13,16 +13,13 @@ from trimtab.backtest.rows import EVENT_TIME, RELEASE_ID, PastRows
 from trimtab.backtest.workshop import Deployment, Validate
 from trimtab.decay.answers import scores_of
 from trimtab.decay.measuring import WindowRows, measure, numbers, spans_before
-from trimtab.decay.performance import against_predecessor
+from trimtab.decay.performance import PREDECESSOR_ROWS, against_predecessor
 from trimtab.decay.policy import History, rule
 from trimtab.decay.profile import Profile, profile
 from trimtab.decay.reference import OUTCOME
 from trimtab.records import LeftOut, Metric, Ruling
 from trimtab.spec import ModelSpec
 from trimtab.training.windows import blocked_spans, leave_out
-
-PREDECESSOR_ROWS = 10_000
-"""The newest rows of a release's probation on which its predecessor is scored too."""
 
 
 def judge(

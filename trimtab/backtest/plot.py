@@ -8,14 +8,14 @@ from typing import Any
 
 from trimtab.backtest.results import ALWAYS, NEVER, POLICY, Backtest
 from trimtab.errors import TrimtabError
-from trimtab.records import higher_is_better
+from trimtab.pages.colours import ACTION_COLOURS
+from trimtab.records import Action, higher_is_better
 
 STYLES: dict[str, dict[str, Any]] = {
     NEVER: {"color": "#9aa5b1", "linewidth": 1.6, "label": "never retrained"},
     ALWAYS: {"color": "#e0a030", "linewidth": 1.6, "label": "always retrained"},
     POLICY: {"color": "#0b6e6e", "linewidth": 2.2, "label": "the policy"},
 }
-COLOURS = {"BLOCK": "#7b2d8b", "ROLLBACK": "#b5651d", "RETRAIN": "#c0392b", "ALERT": "#e0a100"}
 _INK, _GRID = "#1f2933", "#e4e7eb"
 
 
@@ -55,11 +55,11 @@ def _by_window(axes: Any, found: Backtest) -> None:
         known = [(at, value) for at, value in points if value is not None]
         axes.plot([at for at, _ in known], [value for _, value in known], zorder=3, **STYLES[way])
     low, _ = axes.get_ylim()
-    for action, colour in COLOURS.items():
+    for action, colour in ACTION_COLOURS.items():
         ruled = [one for one in found.windows if one.ruling.action == action]
-        if ruled:
+        if ruled and action is not Action.NONE:
             values = [low if (value := one.metrics.get(POLICY)) is None else value for one in ruled]
-            axes.scatter([_middle(one) for one in ruled], values, s=46, color=colour, label=action, zorder=4)
+            axes.scatter([_middle(one) for one in ruled], values, s=46, color=colour, label=str(action), zorder=4)
     for one in found.windows:
         if "serves" in one.outcome:
             axes.axvline(one.ruling.end, color="#0b6e6e", linewidth=1, linestyle=(0, (2, 2)), alpha=0.7, zorder=1)

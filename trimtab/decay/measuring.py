@@ -104,7 +104,7 @@ def measure(
         rows=rows.incoming.num_rows,
         validation=validation,
         **_drift(spec, reference, rows),
-        performance=_performance(spec, reference, known, at_evaluation, against_predecessor).model_copy(update=counts),
+        performance=_performance(spec, reference, counts, known, at_evaluation, against_predecessor),
         selections=selections_of(spec, rows.incoming),
         estimated=estimate(spec, reference, rows.incoming if rows.answered is None else rows.answered),
         slices=slice_performance(spec, reference, known),
@@ -144,6 +144,7 @@ def _stuck(spec: ModelSpec, reference: Reference, known: pa.Table) -> tuple[Faul
 def _performance(
     spec: ModelSpec,
     reference: Reference,
+    counts: dict[str, int],
     known: pa.Table,
     at_evaluation: Metric | None,
     against_predecessor: Metric | None,
@@ -152,6 +153,7 @@ def _performance(
     classified = spec.target.kind != "regression"
     judged = reference.judged if classified and known.num_rows else None
     return Performance(
+        **counts,
         metrics=realised(spec, scores, outcomes),
         reference=at_evaluation,
         against_predecessor=against_predecessor,

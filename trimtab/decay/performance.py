@@ -11,6 +11,9 @@ from trimtab import metrics
 from trimtab.records import Metric, Value, higher_is_better
 from trimtab.spec import ModelSpec
 
+PREDECESSOR_ROWS = 10_000
+"""The newest rows of a release's probation on which its predecessor is scored too."""
+
 CALIBRATION_BINS = 10
 MINIMUM_OF_A_CLASS = 5
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trimtab.ledger import Entry, Ledger
+from trimtab.pages.colours import ACTION_COLOURS
 from trimtab.pages.document import document, text, write_document
 from trimtab.records import Release, Ruling, Validation
 from trimtab.settings import Settings
@@ -24,12 +25,14 @@ h2{font-size:19px}h2 .soft{font-size:14px;font-weight:400;margin-left:8px}
 .action{display:inline-block;border-radius:10px;padding:0 10px;font-weight:600;font-size:12px;line-height:20px;
 color:#fff}
 h2 .action{font-size:14px;line-height:24px;border-radius:12px;margin-left:6px;vertical-align:2px}
-.BLOCK{background:#7b2d8b}.ROLLBACK{background:#a85a17}.RETRAIN{background:#c0392b}
-.ALERT{background:#e0a100;color:#2b2000}.NONE{background:#3b7d4f}
 img{display:block;width:100%;height:auto;margin:12px 0 4px;border:1px solid var(--line);border-radius:6px}
 summary{cursor:pointer;color:var(--soft);margin-top:12px}
+.ROLLBACK{background:#a85a17}.ALERT{color:#2b2000}
 td{vertical-align:top}td.why{white-space:normal;min-width:260px;overflow-wrap:anywhere}td a{margin-right:10px}
 """
+
+_ACTIONS = "".join(f".{action}{{background:{colour}}}" for action, colour in ACTION_COLOURS.items())
+"""The style above goes on top: it makes what is written on them easier to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def render_front(watched: Sequence[Watched], links: Sequence[tuple[str, str]]) -
         f'<header><div><h1>trimtab</h1><div class="soft">{models}</div></div><nav>{_links(links)}</nav></header>'
         f"{_glance(watched)}{''.join(_section(one) for one in watched)}"
     )
-    return document("trimtab: reports", body, _STYLE)
+    return document("trimtab: reports", body, _ACTIONS + _STYLE)
 
 
 _FOLDERS = (("Demo", "demo"), ("Dossiers", "dossiers"))
@@ -98,8 +101,7 @@ def _judged(settings: Settings, ledger: Ledger, entry: Entry) -> Judged:
         ("validation", validation.page if validation else ""),
     )
     there = [(title, path) for title, path in files if path and (settings.reports_dir / path).is_file()]
-    run = f"{settings.prefect_url.rstrip('/')}/runs/flow-run/{entry.flow_run_id}"
-    links = (*there, ("run", run)) if entry.flow_run_id else tuple(there)
+    links = (*there, ("run", settings.flow_run_url(entry.flow_run_id))) if entry.flow_run_id else tuple(there)
     return Judged(ruling, links, picture if ("picture", picture) in there else "")
 
 

@@ -21,7 +21,6 @@ import numpy as np
 
 from trimtab.errors import PredictionLogError, RequestError, ServiceUnavailableError
 from trimtab.predictions.schema import ID_CHARACTERS, id_characters, log_schema
-from trimtab.serving.block import Block
 from trimtab.serving.draft import Draft
 from trimtab.serving.log_writer import LARGE_BATCH_ROWS, LogWriter
 from trimtab.serving.protocol import Answers, RouteParser, Rows
@@ -229,7 +228,7 @@ class Lane:
             self._observe(batch, draft.n, scoring_s, time.perf_counter() - started)
 
     def _drafted(self, requests: Sequence[Rows]) -> Draft:
-        return Draft(self.route, self._schema, requests, Block(self.route, requests))
+        return Draft(self.route, self._schema, requests)
 
     def _answer(self, batch: list[_Waiting], ids: bytes, scores: np.ndarray) -> None:
         start = 0

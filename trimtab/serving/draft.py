@@ -28,20 +28,19 @@ class Draft:
     schema : pa.Schema
         Of the log.
     requests : sequence of Rows
-    block : Block
-        Of these requests.
 
     Attributes
     ----------
-    n : int
     block : Block
+        The features of these requests.
+    n : int
     """
 
-    def __init__(self, route: Route, schema: pa.Schema, requests: Sequence[Rows], block: Block) -> None:
-        self.n = block.n
+    def __init__(self, route: Route, schema: pa.Schema, requests: Sequence[Rows]) -> None:
+        self.block = Block(route, requests)
+        self.n = self.block.n
         self._route = route
         self._schema = schema
-        self.block = block
         self._requests = requests
 
     def prepare(self) -> None:
