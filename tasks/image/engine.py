@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -126,7 +127,8 @@ def _send(engine: docker.DockerClient, archive: Path, image: ModelImage) -> Engi
 
 
 def _save_base(engine: docker.DockerClient, base: BaseImage, folder: Path) -> dict[str, Path]:
-    saved = folder / "base.tar"
+    saved, layers = folder / "base.tar", folder / "base"
+    layers.mkdir()
     with saved.open("wb") as target:
         for chunk in engine.images.get(base.image_id).save():
             target.write(chunk)
@@ -134,9 +136,14 @@ def _save_base(engine: docker.DockerClient, base: BaseImage, folder: Path) -> di
         content = archive.extractfile("manifest.json")
         assert content is not None
         names = json.load(content)[0]["Layers"]
-        for name in names:
-            archive.extract(name, folder / "base", filter="data")
-    return {digest: folder / "base" / name for digest, name in zip(base.layers, names, strict=True)}
+        found = {digest: layers / f"{number}.tar" for number, digest in enumerate(base.layers)}
+        for name, path in zip(names, found.values(), strict=True):
+            # Not extracted: to do that safely takes a filter that Python has from 3.11.4 on.
+            layer = archive.extractfile(name)
+            assert layer is not None
+            with layer, path.open("wb") as target:
+                shutil.copyfileobj(layer, target)
+    return found
 
 
 @contextlib.contextmanager
