@@ -20,11 +20,11 @@ class Scorer:
         self.trace = ""
 
     def __call__(self, request, exchange):
-        if request.path.endswith("/infer"):
-            self.trace = b"|".join(request.all(b"traceparent") + request.all(b"tracestate")).decode()
+        if request.head.path.endswith("/infer"):
+            self.trace = b"|".join(request.head.all(b"traceparent") + request.head.all(b"tracestate")).decode()
 
         async def work():
-            status, answer = await self.answer(request.path, request.body)
+            status, answer = await self.answer(request.head.path, request.body)
             exchange.answer(status, msgspec.json.encode(answer))
 
         task = asyncio.get_running_loop().create_task(work())

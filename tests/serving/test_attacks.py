@@ -131,7 +131,7 @@ async def test_a_trailer_is_no_header(served):
     )
     await until(lambda: served.waiting)
     request = served.waiting[0].request
-    assert (request.body, request.header(b"x-trimtab-caller")) == (b"hi", None)
+    assert (request.body, request.head.header(b"x-trimtab-caller")) == (b"hi", None)
     served.waiting.pop().answer(200, b"")
     await reader.readuntil(b"\r\n\r\n")
     writer.close()

@@ -38,12 +38,12 @@ async def served(request):
     waiting = []
 
     def application(request, exchange):
-        if request.path == "/later":
+        if request.head.path == "/later":
             waiting.append(exchange)
-        elif request.path == "/fault":
+        elif request.head.path == "/fault":
             raise ZeroDivisionError
         else:
-            text = f"{request.method} {request.path} {request.query} {request.body.decode()}"
+            text = f"{request.head.method} {request.head.path} {request.head.query} {request.body.decode()}"
             exchange.answer(200, text.encode(), b"text/plain")
 
     server, listener = Server(application, limits), listen("127.0.0.1", 0)

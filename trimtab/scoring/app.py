@@ -100,14 +100,14 @@ class ScorerApp:
     def __call__(self, request: Request, exchange: Exchange) -> None:
         """Answer a request."""
         try:
-            if request.path in self._infer_paths and request.method == "POST":
-                body, json_length = self.infer(request.body, request.header(HEADER_LENGTH))
+            if request.head.path in self._infer_paths and request.head.method == "POST":
+                body, json_length = self.infer(request.body, request.head.header(HEADER_LENGTH))
                 if json_length is None:
                     exchange.answer(200, body)
                 else:
                     exchange.answer(200, body, _BINARY, [(HEADER_LENGTH, b"%d" % json_length)])
             else:
-                exchange.answer(200, self._page(request.method, request.path))
+                exchange.answer(200, self._page(request.head.method, request.head.path))
         except BadRequestError as error:
             exchange.answer(error.status, error_body(str(error)))
 

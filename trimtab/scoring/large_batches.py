@@ -17,7 +17,7 @@ from trimtab.scoring.forest import UnknownFormError, read_forest
 from trimtab.scoring.model import Artifact, ArtifactError, FeatureColumn, Scorer
 from trimtab.scoring.quickscorer import QuickScorer
 
-LARGE_ROWS = 160
+LARGE_ROWS = 32
 """From so many rows on the bitmaps are the faster ones, with 20 features and a hundred trees of 31 leaves."""
 _TOLERANCE = 1e-12
 _CHECKED_ROWS = 4096

@@ -20,7 +20,7 @@ def parse_invocation(request: Request, lane: Lane, now_us: int) -> Rows:
     RequestError
         400, 413 or 415.
     """
-    content_type = request.header(b"content-type")
+    content_type = request.head.header(b"content-type")
     if is_csv(content_type):
         return parse_csv(request.body, content_type or b"", lane.route, lane.limits.max_rows, now_us)
     if content_type is not None and not content_type.lower().startswith(_JSON):
@@ -35,7 +35,7 @@ def explain(error: RequestError, request: Request) -> RequestError:
 
     Looked at only then: no request that is answered pays for it.
     """
-    encoding = (request.header(b"content-encoding") or b"identity").decode("latin-1")
+    encoding = (request.head.header(b"content-encoding") or b"identity").decode("latin-1")
     if error.status != 400 or encoding == "identity":
         return error
     return RequestError(415, f"the body is sent with content-encoding {encoding!r}; send it as it is, not compressed")

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -174,7 +174,7 @@ class Gateway:
 
     def __call__(self, request: Request, exchange: Exchange) -> None:
         """Answer a request, at once or later."""
-        match request.method, request.path.strip("/").split("/"):
+        match request.head.method, request.head.segments:
             case "POST", ["v2", "models", model, "infer"]:
                 self._predict(request, exchange, model, is_invocation=False)
             case "POST", ["v2", "models", model, "versions", version, "infer"]:
@@ -189,13 +189,13 @@ class Gateway:
     def refuse(self, exchange: Exchange, error: BaseException, model: str | None = None) -> None:
         """Answer that a request is refused; count it if it was to predict with a model."""
         request, trace = exchange.request, _trace(exchange.request)
-        request_id = (request.header(b"x-request-id") or b"").decode("latin-1")
+        request_id = (request.head.header(b"x-request-id") or b"").decode("latin-1")
         trace_id = "" if trace is None else trace.trace_id.decode()
         if isinstance(error, RequestError):
             status, body = error.status, error_body(str(error))
         else:
             known = {"model": model, "request_id": request_id, "trace_id": trace_id}
-            _logger.error("%s %s failed", request.method, request.path, exc_info=error, extra=known)
+            _logger.error("%s %s failed", request.head.method, request.head.path, exc_info=error, extra=known)
             status, body = 500, error_body("internal error; the log has the details")
         if model is not None:
             self._metrics.refused(model, status)
@@ -214,7 +214,7 @@ class Gateway:
         """Check a request and queue its rows, all at once: it is checked against the very route that answers it."""
         now_us = time.time_ns() // 1000
         try:
-            authorization = request.header(b"authorization")
+            authorization = request.head.header(b"authorization")
             caller = self.access.check(authorization, "predict", model, now_us, exchange.peer)
             if model is None:
                 model = self._asked_model(request, caller)
@@ -230,9 +230,9 @@ class Gateway:
                 rows = parse_invocation(request, lane, now_us)
             else:
                 self._check_version(model, version)
-                rows = lane.parser.infer(request.body, request.header(HEADER_LENGTH), now_us)
-            rows.caller = caller.on_record(request.header(b"x-trimtab-caller"))
-            if not rows.request_id and (request_id := request.header(b"x-request-id")):
+                rows = lane.parser.infer(request.body, request.head.header(HEADER_LENGTH), now_us)
+            rows.caller = caller.on_record(request.head.header(b"x-trimtab-caller"))
+            if not rows.request_id and (request_id := request.head.header(b"x-request-id")):
                 rows.request_id = request_id.decode("latin-1")
             if len(rows.request_id) > _MAX_REQUEST_ID_CHARACTERS:
                 # It stands beside each row: a long one of a large request would fill the memory.
@@ -258,7 +258,7 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, method: str, parts: list[str], request: Request, exchange: Exchange) -> Answer:
+    async def _answer(self, method: str, parts: Sequence[str], request: Request, exchange: Exchange) -> Answer:
         match "GET" if method == "HEAD" else method, parts:
             case "POST", ["v2", "models", model, "outcomes"]:
                 self._check(request, exchange, "outcomes", model)
@@ -285,7 +285,7 @@ class Gateway:
                 self._check_version(model, *parts[4:5])
                 return await self._ready(self._switchboard.lane(model))
             case "GET", ["metrics"]:
-                return _page(await self._operations.metrics((request.header(b"accept") or b"").decode("latin-1")))
+                return _page(await self._operations.metrics((request.head.header(b"accept") or b"").decode("latin-1")))
             case "GET", ["openapi.json"]:
                 return _page(self._operations.openapi(self._check(request, exchange, None, None)))
             case "GET", ["docs"]:
@@ -295,7 +295,7 @@ class Gateway:
             case _, ["admin", "routes", *rest]:
                 caller = self._check(request, exchange, "admin", rest[0] if rest else None)
                 return await self._administer(method, rest, request.body, caller)
-        raise RequestError(404, f"there is nothing at {method} {request.path}; {_ADDRESSES}")
+        raise RequestError(404, f"there is nothing at {method} {request.head.path}; {_ADDRESSES}")
 
     async def _outcomes(self, request: Request, model: str) -> Answer:
         lane = self._switchboard.find(model)
@@ -304,12 +304,14 @@ class Gateway:
         binary = lane is not None and lane.route.kind == "binary"
         writer = self._switchboard.writer(model)
         classes = lane.route.classes if lane is not None else await _off_loop(writer.log.classes)
-        posted = parse_outcomes(request.body, request.header(b"content-type"), binary, time.time_ns() // 1000, classes)
+        posted = parse_outcomes(
+            request.body, request.head.header(b"content-type"), binary, time.time_ns() // 1000, classes
+        )
         return _json(await _off_loop(add_posted, writer.outcomes, writer.log, posted))
 
     async def _predictions(self, request: Request, exchange: Exchange) -> Answer:
         caller = self._check(request, exchange, "read", None)
-        query = parse_query(request.query)
+        query = parse_query(request.head.query)
         if query.model is not None:
             self._check(request, exchange, "read", query.model)
         return Answer(200, await self._reader.predictions(query, caller.models))
@@ -361,7 +363,7 @@ class Gateway:
 
     def _check(self, request: Request, exchange: Exchange, scope: Scope | None, model: str | None) -> Caller:
         now_us = time.time_ns() // 1000
-        return self.access.check(request.header(b"authorization"), scope, model, now_us, exchange.peer)
+        return self.access.check(request.head.header(b"authorization"), scope, model, now_us, exchange.peer)
 
     def _check_version(self, model: str, version: str | None = None) -> None:
         serving = self._switchboard.lane(model).route.version
@@ -369,7 +371,7 @@ class Gateway:
             raise RequestError(404, f"version {version!r} of {model!r} does not serve; version {serving!r} does")
 
     def _asked_model(self, request: Request, caller: Caller) -> str:
-        if asked := parse_qs(request.query).get("model"):
+        if asked := parse_qs(request.head.query).get("model"):
             return str(asked[0])
         models = sorted(filter(caller.may_use, self._switchboard.routes()))
         if len(models) == 1:
@@ -382,9 +384,9 @@ class Gateway:
 
 
 def _trace(request: Request) -> TraceContext | None:
-    if request.header(b"traceparent") is None:
+    if request.head.header(b"traceparent") is None:
         return None
-    return read_trace(request.all(b"traceparent"), request.all(b"tracestate"))
+    return read_trace(request.head.all(b"traceparent"), request.head.all(b"tracestate"))
 
 
 def _json(value: Any) -> Answer:

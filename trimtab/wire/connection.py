@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from trimtab.wire.exchange import Application, Exchange, Headers, Limits, Request, error_body
+from trimtab.wire.exchange import Application, Exchange, Head, Headers, Limits, Request, error_body
 
 _logger = logging.getLogger(__name__)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -22,6 +22,11 @@ _PER_HEADER_BYTES = 32
 """What a header costs beside its text, as HTTP/2 counts it (RFC 9113, 6.5.2)."""
 _HEEDED = frozenset((b"upgrade", b"expect", b"content-length"))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_END_OF_HEAD = b"\r\n\r\n"
+_KNOWN_HEADS = 1024
+_KNOWN_HEAD_BYTES = 2048
+_NOT_LEARNT = (b"upgrade", b"expect", b"transfer-encoding")
+_UNKNOWN: tuple[None, int] = (None, 0)
 
 
 class Shared:
@@ -36,6 +41,9 @@ class Shared:
         self.buffered_bytes = 0
         """Of bodies that are not yet answered, complete or not."""
         self.date = b""
+        self.heads: dict[bytes, tuple[Head, int]] = {}
+        """Heads of the last second as they were sent, with the size of body that each announces. A caller sends the
+        same one again and again: what is the same to the byte need not be parsed again."""
         self.draining = False
         """Set: every answer ends its connection, so that callers go elsewhere; new ones are still taken."""
         self.stopped = False
@@ -66,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._last = loop.time()
         self._size = 0
         self._body: bytes | bytearray = b""
+        self._whole: Head | None = None
         self.peer = ""
         self._begin()
 
@@ -97,6 +106,23 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return  # read and thrown away until the caller has read its answer
         self._last = self._loop.time()
+        if self._arriving:
+            self._parse(data)
+            return
+        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        head, size = self._server.heads.get(data[:end], _UNKNOWN)
+        if head is not None and len(data) == end + size:
+            if size:
+                self.on_body(data[end:])
+            if not self._refused:
+                self._take(head)
+            return
+        self._whole = None
+        self._parse(data)
+        if self._whole is not None:
+            self._learn(self._whole, data, end)
+
+    def _parse(self, data: bytes) -> None:
         self._received += len(data)
         parts: list[bytes | memoryview] = [data]
         while parts:
@@ -176,22 +202,24 @@ class Connection(asyncio.Protocol):
         self._arriving = False
         if self._refused:
             return
-        # From now on the body counts as the request's, until that is answered.
-        self._size = 0
         path, _, query = self._url.partition(b"?")
         text = path.decode("latin-1")
         if not text.startswith("/") and "://" in text:
             text = "/" + text.partition("://")[2].partition("/")[2]  # the absolute form (RFC 9112, 3.2.2)
-        request = Request(
+        self._whole = Head(
             self._parser.get_method().decode("latin-1"),
             unquote(text) if "%" in text else text,
             query.decode("latin-1"),
             self._headers,
             # One of HTTP/1.0 would have to be told that it is kept open.
             self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0",
-            self._last,
         )
-        request.body = bytes(self._body)
+        self._take(self._whole)
+
+    def _take(self, head: Head) -> None:
+        """Take a request whose body is here too; it counts as the request's from now on, until that is answered."""
+        request = Request(head, bytes(self._body), self._last)
+        self._size = 0
         self._body = b""
         self._waiting.append(request)
         if self._busy or self._paused:
@@ -200,6 +228,16 @@ class Connection(asyncio.Protocol):
         else:
             self._next()
 
+    def _learn(self, head: Head, data: bytes, end: int) -> None:
+        """Know a head again if it says by itself what follows: all of its request has come in one piece."""
+        heads, size = self._server.heads, head.header(b"content-length")
+        if end > _KNOWN_HEAD_BYTES or not head.keep_alive or any(map(head.header, _NOT_LEARNT)):
+            return
+        if len(data) == end + int(size or 0):
+            if len(heads) == _KNOWN_HEADS:
+                heads.clear()
+            heads[data[:end]] = head, len(data) - end
+
     def answer(self, request: Request, status: int, body: bytes, content_type: bytes, headers: Headers) -> None:
         """Write the answer to the request under way, and take the next."""
         self._busy = False
@@ -207,14 +245,14 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         is_last = self._ended and not self._waiting
-        keep_alive = request.keep_alive and not self._refused and not self._server.draining and not is_last
+        keep_alive = request.head.keep_alive and not self._refused and not self._server.draining and not is_last
         head = [
             b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n"
             % (status, _REASONS.get(status, b""), self._server.date, content_type, len(body))
         ]
         head.extend(b"%s: %s\r\n" % header for header in headers)
         head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        if request.method != "HEAD":
+        if request.head.method != "HEAD":
             head.append(body)
         self._transport.write(b"".join(head))
         self._last = self._loop.time()
@@ -302,7 +340,7 @@ class Connection(asyncio.Protocol):
             self._server.application(request, exchange)
         except Exception:
             # The one place for a broad except: every caller is answered, every fault is logged (so BLE001 is content).
-            _logger.exception("%s %s failed", request.method, request.path)
+            _logger.exception("%s %s failed", request.head.method, request.head.path)
             exchange.answer(500, error_body("internal error; the log has the details"))
 
     def _head_again(self) -> bytes:
@@ -342,7 +380,7 @@ class Connection(asyncio.Protocol):
         if self._busy or self._waiting:
             # The answer to an earlier request is still to come; it will close the connection.
             return
-        request = Request("GET", "", "", [], keep_alive=False, received_at=self._last)
+        request = Request(Head("GET", "", "", [], keep_alive=False), b"", self._last)
         headers = [(b"retry-after", b"1")] if status in (429, 503) else []
         self.answer(request, status, error_body(message), b"application/json", headers)
 

@@ -28,39 +28,45 @@ class Limits:
     """Between requests of a connection."""
 
 
-class Request:
-    """A complete request. Header names are lower-case; ``path`` is decoded, ``query`` is not."""
+class Head:
+    """What stands above a request's body. Header names are lower-case; ``path`` is decoded, ``query`` is not."""
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query", "received_at")
+    __slots__ = ("header", "headers", "keep_alive", "method", "path", "query", "segments")
 
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        headers: list[tuple[bytes, bytes]],
-        keep_alive: bool,
-        received_at: float,
-    ) -> None:
+    def __init__(self, method: str, path: str, query: str, headers: Headers, keep_alive: bool) -> None:
         self.method = method
         self.path = path
         self.query = query
         self.headers = headers
         self.keep_alive = keep_alive
-        self.received_at = received_at
-        """Seconds on the loop's clock."""
-        self.body = b""
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of that (lower-case) name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        self.segments = tuple(path.strip("/").split("/"))
+        """Of the path, what stands between its slashes."""
+        self.header: Callable[[bytes], bytes | None] = dict(reversed(headers)).get
+        """The first header of a (lower-case) name."""
 
     def all(self, name: bytes) -> list[bytes]:
         """Every header of that (lower-case) name, in their order."""
         return [value for key, value in self.headers if key == name]
+
+
+class Request:
+    """A complete request.
+
+    Parameters
+    ----------
+    head : Head
+        Requests whose heads are the same to the byte may share one.
+    body : bytes
+    received_at : float
+        Seconds on the loop's clock.
+    """
+
+    __slots__ = ("body", "head", "received_at")
+
+    def __init__(self, head: Head, body: bytes, received_at: float) -> None:
+        self.head = head
+        self.body = body
+        self.received_at = received_at
 
 
 class Answering(Protocol):

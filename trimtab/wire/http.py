@@ -68,6 +68,8 @@ class Server(Shared):
     def _on_tick(self) -> None:
         loop = asyncio.get_running_loop()
         self.date = formatdate(usegmt=True).encode()
+        # They may hold tokens: nothing of a caller stays for long.
+        self.heads.clear()
         now = loop.time()
         for connection in list(self.connections):
             connection.check_time(now)
