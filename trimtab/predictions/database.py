@@ -55,6 +55,7 @@ class Database:
         page_bytes: int = 4096,
     ) -> None:
         self.path = path
+        self._name, self._wal_name = str(path), f"{path}-wal"
         self._tables = tables
         self._version = version
         self._additions = additions or {}
@@ -159,7 +160,7 @@ class Database:
 
         An open connection keeps both: no other process removes the write-ahead log while this one writes.
         """
-        return _inode(self.path), _inode(f"{self.path}-wal")
+        return _inode(self._name), _inode(self._wal_name)
 
     def _check_there(self) -> None:
         if self._identity() != self._opened:
@@ -229,7 +230,7 @@ class Database:
             raise PredictionLogError(f"{self.path} cannot be used: {error}") from error
 
 
-def _inode(path: Path | str) -> _Inode:
+def _inode(path: str) -> _Inode:
     try:
         found = os.stat(path)
     except FileNotFoundError:

@@ -35,7 +35,7 @@ from trimtab.predictions.segments import (
     read_row,
 )
 from trimtab.predictions.snapshot import Bounds, Snapshot
-from trimtab.predictions.spool import Spool, View
+from trimtab.predictions.spool import Ends, Spool, View
 from trimtab.predictions.tombstones import Tombstones
 from trimtab.settings import Settings
 
@@ -58,7 +58,7 @@ class PredictionLog:
         self.folder = folder
         self._spool = Spool(folder, settings)
 
-    def append(self, rows: pa.RecordBatch, wait: bool = True) -> None:
+    def append(self, rows: pa.RecordBatch, wait: bool = True, ends: Ends | None = None) -> None:
         """Make rows durable; they are when this returns. Blocks for one write to disk.
 
         Parameters
@@ -67,6 +67,8 @@ class PredictionLog:
             Under :func:`trimtab.predictions.schema.log_schema`; ids must be new.
         wait
             Whether to wait for others who write to the log, up to half a minute.
+        ends
+            Of the rows, by whoever knows them already; looked for if not given.
 
         Raises
         ------
@@ -75,7 +77,7 @@ class PredictionLog:
         PredictionLogError
             If a column is missing or the disk refuses; then none of the rows is kept.
         """
-        self._spool.append(rows, wait)
+        self._spool.append(rows, wait, ends)
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the log holds at this moment, while the context lasts; it does not move while others append or seal."""

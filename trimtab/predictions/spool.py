@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,6 +57,20 @@ _SEALED_THROUGH = "SELECT coalesce(max(through_sequence), 0) FROM segments"
 _SEALED_BATCHES = """
 SELECT sequence, length(body) FROM batches
 WHERE sequence <= (SELECT coalesce(max(through_sequence), 0) FROM segments) ORDER BY sequence"""
+
+
+class Ends(NamedTuple):
+    """The least and the greatest id and event time (microseconds since 1970) of a batch."""
+
+    first_id: bytes
+    last_id: bytes
+    first_time: int
+    last_time: int
+
+    @classmethod
+    def of(cls, rows: pa.RecordBatch) -> Ends:
+        """Those of at least one row."""
+        return cls(*_ends(rows["prediction_id"]), *_ends(rows["event_time"].view(pa.int64())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +132,7 @@ class Spool:
                     "the file back from a copy; to begin a new log, move them away first"
                 )
 
-    def append(self, rows: pa.RecordBatch, wait: bool = True) -> None:
+    def append(self, rows: pa.RecordBatch, wait: bool = True, ends: Ends | None = None) -> None:
         """Make a batch durable: when this returns, it survives a loss of power.
 
         Raises
@@ -131,7 +145,7 @@ class Spool:
         """
         if rows.num_rows == 0:
             return
-        bounds = (*_ends(rows["prediction_id"]), *_ends(rows["event_time"].view(pa.int64())))
+        bounds = ends or Ends.of(rows)
         body = rows.serialize()
         with self._database.writing(wait) as connection:
             schema_id = self._schema_id(connection, rows)

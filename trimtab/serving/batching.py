@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trimtab.errors import PredictionLogError, RequestError, ServiceUnavailableError
-from trimtab.predictions.schema import ID_CHARACTERS, id_characters, log_schema
+from trimtab.predictions.schema import ID_CHARACTERS, log_schema
 from trimtab.serving.draft import Draft
 from trimtab.serving.log_writer import LARGE_BATCH_ROWS, LogWriter
 from trimtab.serving.protocol import Answers, RouteParser, Rows
@@ -208,7 +208,7 @@ class Lane:
     async def _log(self, batch: list[_Waiting], draft: Draft, scores: np.ndarray, scoring_s: float) -> None:
         started = time.perf_counter()
         try:
-            ids = await self._writer.write(self.route, draft, scores)
+            await self._writer.write(self.route, draft, scores)
         except PredictionLogError as error:
             self._refuse(batch, RequestError(503, f"the prediction was not logged and is therefore not given: {error}"))
         except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request)
@@ -224,7 +224,7 @@ class Lane:
             self._refuse(batch, error)
             raise
         else:
-            self._answer(batch, id_characters(ids), scores)
+            self._answer(batch, draft.id_characters, scores)
             self._observe(batch, draft.n, scoring_s, time.perf_counter() - started)
 
     def _drafted(self, requests: Sequence[Rows]) -> Draft:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from trimtab.decay.answers import answer_arrays
-from trimtab.predictions.schema import ID, TIME
+from trimtab.predictions.schema import ID, TIME, id_characters, new_packed_ids
+from trimtab.predictions.spool import Ends
 from trimtab.serving.block import Block
 from trimtab.serving.protocol import Rows
 from trimtab.serving.routes import Route
@@ -46,7 +47,17 @@ class Draft:
     def prepare(self) -> None:
         """Put together what does not wait for the scores. What fails here is told when the rows are written."""
         with contextlib.suppress(Exception):
-            _ = self.columns
+            _ = self.columns, self.id_characters
+
+    @functools.cached_property
+    def ids(self) -> bytes:
+        """New ones, 16 bytes a row."""
+        return new_packed_ids(self.n)
+
+    @functools.cached_property
+    def id_characters(self) -> bytes:
+        """The ids as text."""
+        return id_characters(self.ids)
 
     @functools.cached_property
     def event_times(self) -> list[int]:
@@ -55,10 +66,11 @@ class Draft:
 
     @functools.cached_property
     def columns(self) -> tuple[list[pa.Array], list[pa.Array]]:
-        """Those between the id and the time of logging, and those after it, up to the answer."""
+        """Those before the time of logging, and those after it, up to the answer."""
         n, requests = self.n, self._requests
         times = pa.py_buffer(np.array(self.event_times, np.int64))
         before = [
+            pa.Array.from_buffers(ID, n, [None, pa.py_buffer(self.ids)]),
             _texts([rows.request_id for rows in requests], requests, n),
             _repeated(self._route.version, n),
             _repeated(self._route.release_id, n),
@@ -66,12 +78,16 @@ class Draft:
         ]
         return before, [_texts([rows.caller for rows in requests], requests, n), *self.block.arrow_columns()]
 
-    def rows(self, ids: bytes, scores: np.ndarray) -> pa.RecordBatch:
-        """The rows with their ids (16 bytes each) and scores, logged now."""
+    @property
+    def ends(self) -> Ends:
+        """Of the rows; ids ascend."""
+        return Ends(self.ids[:16], self.ids[-16:], min(self.event_times), max(self.event_times))
+
+    def rows(self, scores: np.ndarray) -> pa.RecordBatch:
+        """The rows with their scores, logged now."""
         before, after = self.columns
         now = np.full(self.n, time.time_ns() // 1000, np.int64)
         columns = [
-            pa.Array.from_buffers(ID, self.n, [None, pa.py_buffer(ids)]),
             *before,
             pa.Array.from_buffers(TIME, self.n, [None, pa.py_buffer(now)]),
             *after,

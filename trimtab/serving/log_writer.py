@@ -14,7 +14,6 @@ from trimtab.errors import LogBusyError, PredictionLogError
 from trimtab.predictions.gaps import Gaps
 from trimtab.predictions.log import PredictionLog
 from trimtab.predictions.outcomes import Outcomes
-from trimtab.predictions.schema import new_packed_ids
 from trimtab.serving.draft import Draft
 from trimtab.serving.routes import Route
 
@@ -39,8 +38,8 @@ class LogWriter:
         self._in_thread = 0
         self._commit_s = _QUICK_COMMIT_S
 
-    async def write(self, route: Route, draft: Draft, scores: np.ndarray) -> bytes:
-        """Log a batch; durable on return. Returns the ids that its rows were given, 16 bytes each.
+    async def write(self, route: Route, draft: Draft, scores: np.ndarray) -> None:
+        """Log a batch; durable on return.
 
         Raises
         ------
@@ -49,11 +48,12 @@ class LogWriter:
         """
         if draft.n < LARGE_BATCH_ROWS and self._commit_s < _QUICK_COMMIT_S and not self._in_thread:
             with contextlib.suppress(LogBusyError):
-                return self._write(route, draft, scores, wait=False)
+                self._write(route, draft, scores, wait=False)
+                return
         loop = asyncio.get_running_loop()
         self._in_thread += 1
         try:
-            return await loop.run_in_executor(self._thread, self._write, route, draft, scores)
+            await loop.run_in_executor(self._thread, self._write, route, draft, scores)
         finally:
             self._in_thread -= 1
 
@@ -64,20 +64,18 @@ class LogWriter:
         self.log.close()
         self.outcomes.close()
 
-    def _write(self, route: Route, draft: Draft, scores: np.ndarray, wait: bool = True) -> bytes:
-        ids = new_packed_ids(draft.n)
-        rows = draft.rows(ids, scores)
+    def _write(self, route: Route, draft: Draft, scores: np.ndarray, wait: bool = True) -> None:
+        rows = draft.rows(scores)
         started = time.perf_counter()
         try:
-            self.log.append(rows, wait)
+            self.log.append(rows, wait, draft.ends)
         except PredictionLogError as error:
             if route.log_policy != "available" or (isinstance(error, LogBusyError) and not wait):
                 raise
-            keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
+            keys = [draft.ids[start : start + 16] for start in range(0, len(draft.ids), 16)]
             self.gaps.count(keys, draft.event_times, route.version, route.release_id, str(error))
         else:
             if self.gaps.pending:
                 self.gaps.flush()
         finally:
             self._commit_s += (time.perf_counter() - started - self._commit_s) * _WEIGHT_OF_LAST
-        return ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import unquote
@@ -40,7 +41,8 @@ class Shared:
         """How many connections were ended, by status, because what came was no request that is taken."""
         self.buffered_bytes = 0
         """Of bodies that are not yet answered, complete or not."""
-        self.date = b""
+        self.beginnings: dict[tuple[int, bytes], bytes] = {}
+        """How answers of this second begin, by status and content type."""
         self.heads: dict[bytes, tuple[Head, int]] = {}
         """Heads of the last second as they were sent, with the size of body that each announces. A caller sends the
         same one again and again: what is the same to the byte need not be parsed again."""
@@ -48,6 +50,17 @@ class Shared:
         """Set: every answer ends its connection, so that callers go elsewhere; new ones are still taken."""
         self.stopped = False
         self.all_gone = asyncio.Event()
+
+    def beginning(self, status: int, content_type: bytes) -> bytes:
+        """How an answer begins, up to the size of its body."""
+        known = self.beginnings.get((status, content_type))
+        if known is None:
+            date = formatdate(usegmt=True).encode()
+            known = self.beginnings[status, content_type] = (
+                b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: %s\r\ncontent-length: "
+                % (status, _REASONS.get(status, b""), date, content_type)
+            )
+        return known
 
     def forget(self, connection: Connection) -> None:
         """Called by a connection that has ended."""
@@ -69,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._dispatching = False
         self._refused = False
         self._paused = False
+        self._holds_back = False
         self._ended = False
         self._unsent = 0
         self._last = loop.time()
@@ -246,15 +260,12 @@ class Connection(asyncio.Protocol):
             return
         is_last = self._ended and not self._waiting
         keep_alive = request.head.keep_alive and not self._refused and not self._server.draining and not is_last
-        head = [
-            b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n"
-            % (status, _REASONS.get(status, b""), self._server.date, content_type, len(body))
-        ]
-        head.extend(b"%s: %s\r\n" % header for header in headers)
-        head.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        parts = [self._server.beginning(status, content_type), b"%d\r\n" % len(body)]
+        parts.extend(b"%s: %s\r\n" % header for header in headers)
+        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
         if request.head.method != "HEAD":
-            head.append(body)
-        self._transport.write(b"".join(head))
+            parts.append(body)
+        self._transport.write(b"".join(parts))
         self._last = self._loop.time()
         if self._refused:
             self._drop_waiting()
@@ -333,7 +344,7 @@ class Connection(asyncio.Protocol):
 
     def _hand_over(self, request: Request) -> None:
         self._busy = True
-        if not self._waiting:
+        if self._holds_back and not self._waiting:
             self._resume_reading()
         exchange = Exchange(self, request)
         try:
@@ -385,10 +396,12 @@ class Connection(asyncio.Protocol):
         self.answer(request, status, error_body(message), b"application/json", headers)
 
     def _pause_reading(self) -> None:
+        self._holds_back = True
         if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
+        self._holds_back = False
         if self._ended or self._transport is None or self._transport.is_closing():
             return
         if not self._transport.is_reading():

@@ -15,7 +15,6 @@ import contextlib
 import signal
 import socket
 import ssl
-from email.utils import formatdate
 
 from trimtab.wire.connection import Connection, Shared
 from trimtab.wire.exchange import Application, Exchange, Headers, Limits, Request, error_body
@@ -67,7 +66,7 @@ class Server(Shared):
 
     def _on_tick(self) -> None:
         loop = asyncio.get_running_loop()
-        self.date = formatdate(usegmt=True).encode()
+        self.beginnings.clear()
         # They may hold tokens: nothing of a caller stays for long.
         self.heads.clear()
         now = loop.time()

@@ -36,6 +36,11 @@ class Answers:
             self._score = self._score.replace(b"[%d]", b"[%%d,%d]" % len(route.classes))
             self._label = self._label.replace(b"INT64", b"BYTES")
         self._ids = b'{"name":"prediction_id","datatype":"BYTES","shape":[%d],"data":%b}]'
+        # Of one row, all of it is: what is left are the score, the label and the id.
+        self._single = self._head.replace(b"%", b"%%")
+        if not route.classes:
+            label = self._label % (1, b"[%d]") if self._labelled else b""
+            self._single += self._score % (1, b"[%b]") + label + self._ids % (1, b'["%b"]')
 
     @property
     def outputs(self) -> list[tuple[str, str, list[int]]]:
@@ -64,11 +69,16 @@ class Answers:
             return self._as_asked(rows, ids, scores)
         n = len(scores)
         values = scores.tolist()
+        end = b',"id":%b}' % _encode(rows.request_id) if rows.request_id else b"}"
+        if n == 1 and not self._classes:
+            score = repr(values[0]).encode()
+            fields = (score, *self._labels(values), ids) if self._labelled else (score, ids)
+            return self._single % fields + end, None
         parts = [self._head, self._score % (n, _encode(values))]
         if self._labelled:
             parts.append(self._label % (n, _encode(self._labels(values))))
         parts.append(self._ids % (n, _json_texts(ids)))
-        parts.append(b',"id":' + _encode(rows.request_id) + b"}" if rows.request_id else b"}")
+        parts.append(end)
         return b"".join(parts), None
 
     def invocation(self, ids: bytes, scores: np.ndarray) -> bytes:
