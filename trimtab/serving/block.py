@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,8 @@ from trimtab.serving.protocol import Rows
 from trimtab.serving.protocol.columns import SCORER_DATATYPES
 from trimtab.serving.routes import Route
 
+_LONG_REQUEST = 8
+"""Requests of so many rows are made arrays of before they are joined."""
 _LONG_LIST = 64
 """Lists of so many floats are packed three times as fast as numpy converts them."""
 _encode = msgspec.json.Encoder().encode
@@ -38,22 +41,32 @@ class Block:
 
     def __init__(self, route: Route, requests: Sequence[Rows]) -> None:
         self.n = sum(rows.n for rows in requests)
+        self._requests = requests
         self._features = route.features
         self._numbers_at = [i for i, feature in enumerate(route.features) if feature.type == "number"]
-        # Null is NaN, in memory as in the tensors.
+        self._rows_first: np.ndarray | None = None
         if all(rows.matrix is not None for rows in requests):
-            values = _floats(_joined([rows.matrix for rows in requests]))
-            self._rows_first: np.ndarray | None = values.reshape(self.n, len(route.features))
-            self._numbers = np.ascontiguousarray(self._rows_first.T)
-            self._columns: list[Any] = list(self._numbers)
-        else:
-            every = [_columns(rows, len(route.features)) for rows in requests]
-            self._columns = [_joined([columns[i] for columns in every]) for i in range(len(route.features))]
-            self._rows_first = None
-            numbers = [self._columns[i] for i in self._numbers_at]
-            if self.n >= _LONG_LIST:
-                numbers = [_floats(values) for values in numbers]
-            self._numbers = np.array(numbers, np.float64)
+            parts = [rows.matrix for rows in requests]
+            if self.n >= _LONG_REQUEST * len(requests):
+                parts = [_floats(part) for part in parts]
+            self._rows_first = _floats(_joined(parts)).reshape(self.n, len(route.features))
+
+    @functools.cached_property
+    def _columns(self) -> list[Any]:
+        if self._rows_first is not None:
+            return list(self._numbers)
+        every = [_columns(rows, len(self._features)) for rows in self._requests]
+        return [_joined([columns[i] for columns in every]) for i in range(len(self._features))]
+
+    @functools.cached_property
+    def _numbers(self) -> np.ndarray:
+        """The columns that are numbers, one after the other. Null is NaN, in memory as in the tensors."""
+        if self._rows_first is not None:
+            return np.ascontiguousarray(self._rows_first.T)
+        numbers = [self._columns[i] for i in self._numbers_at]
+        if self.n >= _LONG_LIST:
+            numbers = [_floats(values) for values in numbers]
+        return np.array(numbers, np.float64)
 
     def arrow_columns(self) -> list[pa.Array]:
         """The columns of the log, in the order of the features."""
@@ -80,13 +93,14 @@ class Block:
         """Whether all features are numbers."""
         return len(self._numbers_at) == len(self._features) > 1
 
-    def matrix_request(self) -> tuple[bytes, bytes]:
+    def matrix_request(self) -> tuple[bytes, memoryview]:
         """The body of the scorer's infer request as one binary tensor: its JSON part, and the tensor."""
+        rows = self._rows_first if self._rows_first is not None else np.ascontiguousarray(self._numbers.T)
         text = (
             b'{"inputs":[{"name":"rows","datatype":"FP64","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],'
-            b'"parameters":{"binary_data_output":true}}' % (*self._numbers.T.shape, self._numbers.nbytes)
+            b'"parameters":{"binary_data_output":true}}' % (*rows.shape, rows.nbytes)
         )
-        return text, (self._numbers.T if self._rows_first is None else self._rows_first).tobytes()
+        return text, rows.ravel().view(np.uint8).data
 
     def binary_request(self) -> tuple[bytes, bytes]:
         """The same with a tensor a feature, numbers in the binary tensor extension: its JSON part, and the tensors."""

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -60,28 +61,28 @@ class Draft:
         return id_characters(self.ids)
 
     @functools.cached_property
-    def event_times(self) -> list[int]:
-        """Of each row, in microseconds since 1970."""
-        return [moment for rows in self._requests for moment in rows.event_times]
+    def event_times(self) -> np.ndarray:
+        """Of each row, in microseconds since 1970: int64."""
+        moments = [rows.event_times for rows in self._requests]
+        return np.array(moments[0] if len(moments) == 1 else list(chain.from_iterable(moments)), np.int64)
 
     @functools.cached_property
     def columns(self) -> tuple[list[pa.Array], list[pa.Array]]:
         """Those before the time of logging, and those after it, up to the answer."""
         n, requests = self.n, self._requests
-        times = pa.py_buffer(np.array(self.event_times, np.int64))
         before = [
             pa.Array.from_buffers(ID, n, [None, pa.py_buffer(self.ids)]),
             _texts([rows.request_id for rows in requests], requests, n),
             _repeated(self._route.version, n),
             _repeated(self._route.release_id, n),
-            pa.Array.from_buffers(TIME, n, [None, times]),
+            pa.Array.from_buffers(TIME, n, [None, pa.py_buffer(self.event_times)]),
         ]
         return before, [_texts([rows.caller for rows in requests], requests, n), *self.block.arrow_columns()]
 
     @property
     def ends(self) -> Ends:
         """Of the rows; ids ascend."""
-        return Ends(self.ids[:16], self.ids[-16:], min(self.event_times), max(self.event_times))
+        return Ends(self.ids[:16], self.ids[-16:], int(self.event_times.min()), int(self.event_times.max()))
 
     def rows(self, scores: np.ndarray) -> pa.RecordBatch:
         """The rows with their scores, logged now."""

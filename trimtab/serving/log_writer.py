@@ -73,7 +73,7 @@ class LogWriter:
             if route.log_policy != "available" or (isinstance(error, LogBusyError) and not wait):
                 raise
             keys = [draft.ids[start : start + 16] for start in range(0, len(draft.ids), 16)]
-            self.gaps.count(keys, draft.event_times, route.version, route.release_id, str(error))
+            self.gaps.count(keys, draft.event_times.tolist(), route.version, route.release_id, str(error))
         else:
             if self.gaps.pending:
                 self.gaps.flush()

@@ -35,6 +35,7 @@ T = TypeVar("T")
 TIMEOUT_S = 30.0
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024  # a batch's answer has some bytes a row
 _SMALL_BYTES = 16 * 1024
+Buffer = bytes | memoryview
 """What is smaller is copied into one piece, which costs less than to write two."""
 _SHOWN = 200
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -99,7 +100,7 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def request(self, message: Sequence[bytes]) -> _Reply:
+    async def request(self, message: Sequence[Buffer]) -> _Reply:
         assert self._transport is not None
         assert self._waiter is None
         self._waiter = asyncio.get_running_loop().create_future()
@@ -229,10 +230,10 @@ class Scorer:
     def _name(self) -> str:
         return f"the scorer of {self._route.model} version {self._route.version} at {self._route.url}"
 
-    def _message(self, method: str, path: str, body: Sequence[bytes] = (), headers: bytes = b"") -> list[bytes]:
+    def _message(self, method: str, path: str, body: Sequence[Buffer] = (), headers: bytes = b"") -> list[Buffer]:
         return self._request(method, f"{self._base}{path}", body, headers)
 
-    def _request(self, method: str, path: str, body: Sequence[bytes] = (), headers: bytes = b"") -> list[bytes]:
+    def _request(self, method: str, path: str, body: Sequence[Buffer] = (), headers: bytes = b"") -> list[Buffer]:
         """A request in parts: those of a large body are not copied into one."""
         head = (
             f"{method} {path} HTTP/1.1\r\nhost: {self._authority}\r\n"
@@ -290,7 +291,7 @@ class Scorer:
                 connection.is_proven = True
                 return reply
 
-    def _infer_message(self, block: Block, headers: bytes, extensions: frozenset[str]) -> list[bytes]:
+    def _infer_message(self, block: Block, headers: bytes, extensions: frozenset[str]) -> list[Buffer]:
         if EXTENSION not in extensions:
             return self._message("POST", "/infer", [block.json_request()], headers)
         as_matrix = block.is_matrix and MATRIX_EXTENSION in extensions
@@ -306,7 +307,7 @@ class Scorer:
         except (_Lost, OSError) as error:
             raise ServiceUnavailableError(f"{self._name} does not answer: {error}") from error
 
-    async def _alone(self, message: Sequence[bytes]) -> _Reply:
+    async def _alone(self, message: Sequence[Buffer]) -> _Reply:
         """Ask on a connection of its own."""
         connection = await self._connect()
         try:

@@ -121,7 +121,7 @@ def _plain_matrix(request: InferRequest, route: Route, arrays: dict[str, Any], m
         return None
     if values.dtype.kind not in "fiu":
         return None
-    floats = values.astype(np.float64)
+    floats = values.astype(np.float64, copy=False)
     return floats.reshape(rows, width) if np.isfinite(floats).all() else None
 
 
