@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csc_array
 
-CHUNK = 16_384
-"""Values that are counted at once: what is made of them on the way stays in a core's cache."""
+CHUNK = 131_072
+"""Values that are counted at once: of fewer, what is made on the way would stay in a core's cache, but each of numpy's
+calls would be so short that threads which take turns at them are slower than one."""
 CELLS = 131_072
 MARGIN = 0.005
 """Share of the edges on either side over which no cells are laid: one absurd edge would make them all too wide."""
@@ -23,6 +25,8 @@ SEARCHED_ROWS = 4_096
 """Of fewer values each is searched: a table takes as long to make as some thousands of searches."""
 TABLED_EDGES = 16_000
 """Of more edges a table of 16 bits has no room."""
+_SPARSE_ROWS = 32_768
+_ONES = np.ones(CHUNK)
 
 
 class Scratch:
@@ -33,9 +37,28 @@ class Scratch:
 
     def __init__(self) -> None:
         self.shifted, self.places = np.empty(CHUNK), np.empty(CHUNK)
-        self.narrow, self.told = np.empty(CHUNK, dtype=np.int32), np.empty(CHUNK, dtype=np.int16)
-        self.found = np.empty(CHUNK, dtype=np.intp)
+        self.narrow, self.wide = np.empty(CHUNK, dtype=np.int32), np.empty(CHUNK, dtype=np.intp)
+        self.told = np.empty(CHUNK, dtype=np.int16)
         self.flags = np.empty(CHUNK, dtype=bool)
+
+
+def sums_of_bins(found: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    """The sum of the weights of each bin, of shape (size,), for bins and weights of shape (rows,).
+
+    It is ``numpy.bincount``'s to the last bit. That holds the interpreter all the time; a sparse column that is
+    multiplied by one, for which numbers of 32 bits are enough, does not.
+    """
+    if len(found) < _SPARSE_ROWS:
+        return np.bincount(found, weights=weights, minlength=size)
+    column = csc_array((weights, found, np.array([0, len(found)], dtype=np.int32)), shape=(size, 1))
+    return np.asarray(column @ _ONES[:1])
+
+
+def counts_of_bins(found: np.ndarray, size: int) -> np.ndarray:
+    """How many of the bins, of shape (rows,), are each: int64 of shape (size,)."""
+    if len(found) < _SPARSE_ROWS:
+        return np.bincount(found, minlength=size)
+    return sums_of_bins(found, _ONES[: len(found)], size).astype(np.int64)
 
 
 def chunks(rows: int) -> Iterator[slice]:
@@ -69,23 +92,21 @@ class Grid:
         widths = np.diff(self.cells, prepend=-1, append=CELLS - 1)
         return np.repeat(np.arange(len(self.cells) + 1, dtype=np.int16), widths)
 
-    def look_up(self, table: np.ndarray, shifted: np.ndarray, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
-        """What a table, int16 of shape (`CELLS`,), says of each value's cell, as int16 and as intp of shape (rows,).
+    def look_up(self, table: np.ndarray, shifted: np.ndarray, scratch: Scratch) -> np.ndarray:
+        """What a table, int16 of shape (`CELLS`,), says of each value's cell, as int16 of shape (rows,).
 
-        Both lie in the scratch, until it is written over.
+        It lies in the scratch, until that is written over.
         """
         rows = len(shifted)
         places, narrow = scratch.places[:rows], scratch.narrow[:rows]
-        told, found = scratch.told[:rows], scratch.found[:rows]
+        wide, told = scratch.wide[:rows], scratch.told[:rows]
         np.multiply(shifted, self._scale, out=places)
         with np.errstate(invalid="ignore"):
             # By way of 32 bits it is faster; what they do not hold comes to lie beyond the grid.
             np.copyto(narrow, places, casting="unsafe")
-        np.copyto(found, np.add(narrow, self._start, out=narrow))
+        np.copyto(wide, np.add(narrow, self._start, out=narrow))
         # What lies beyond is put in the outermost cells.
-        table.take(found, out=told, mode="clip")
-        np.copyto(found, told)
-        return told, found
+        return table.take(wide, out=told, mode="clip")
 
 
 class Binner:
@@ -96,14 +117,15 @@ class Binner:
         self._bounds = np.append(edges, [np.inf, np.inf])
 
     def find(self, values: np.ndarray, shifted: np.ndarray, scratch: Scratch) -> np.ndarray:
-        """Bins, of shape (rows,), of `CHUNK` finite values at most; ``shifted`` is values - origin.
+        """Bins, whole numbers of shape (rows,), of `CHUNK` finite values at most; ``shifted`` is values - origin.
 
         They may lie in the scratch, until it is written over.
         """
         if len(values) < SEARCHED_ROWS or not 0 < len(self._edges) <= TABLED_EDGES:
             return np.searchsorted(self._edges, values, side="left")
         grid, table = self._table
-        told, found = grid.look_up(table, shifted, scratch)
+        told, found = grid.look_up(table, shifted, scratch), scratch.narrow[: len(values)]
+        np.copyto(found, told)
         (unsure,) = np.greater_equal(told, self._size, out=scratch.flags[: len(values)]).nonzero()
         if len(unsure):
             found[unsure] = self._compared(values[unsure], found[unsure] - self._size)
@@ -146,7 +168,8 @@ class TieFinder:
             found = np.searchsorted(self._edges, values, side="left")
         else:
             grid, table = self._table
-            _, found = grid.look_up(table, shifted, scratch)
+            found = scratch.wide[:rows]
+            np.copyto(found, grid.look_up(table, shifted, scratch))
         equal = self.values.take(found, out=scratch.places[:rows], mode="clip")
         (wrong,) = np.not_equal(values, equal, out=scratch.flags[:rows]).nonzero()
         return found, wrong

@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 
-from trimtab.decay.profile.binning import CHUNK, Binner, Scratch, TieFinder, chunks
-from trimtab.decay.profile.threads import COUNTING
+from trimtab.decay.profile.binning import Binner, Scratch, TieFinder, chunks, counts_of_bins, sums_of_bins
 from trimtab.decay.profile.values import Bins, ColumnProfile, first_others
+
+_DOT_ROWS = 8_192
+"""So few that BLAS wakes no threads of its own for them."""
 
 
 def number_counter(bins: Bins, scratch: Scratch) -> NumberCounter:
@@ -44,19 +46,18 @@ class NumberCounter:
             low, high = _ends(values)
         # Zero has no sign.
         self.minimum, self.maximum = min(self.minimum, low + 0.0), max(self.maximum, high + 0.0)
-        with COUNTING:
-            for part in chunks(len(values)):
-                self.count_chunk(values[part])
+        for part in chunks(len(values)):
+            self.count_chunk(values[part])
 
     def count_chunk(self, values: np.ndarray) -> np.ndarray:
         """Count `CHUNK` finite values at most; returns their bins, which hold until the scratch is written over."""
         shifted = np.subtract(values, self.origin, out=self.scratch.shifted[: len(values)])
-        # By halves, so small that BLAS wakes no threads of its own for them.
-        for half in (shifted[: CHUNK // 2], shifted[CHUNK // 2 :]):
-            self.squares += float(np.dot(half, half))
+        for start in range(0, len(shifted), _DOT_ROWS):
+            some = shifted[start : start + _DOT_ROWS]
+            self.squares += float(np.dot(some, some))
         found = self.binner.find(values, shifted, self.scratch)
-        self.counts += np.bincount(found, minlength=self.size)
-        self.sums += np.bincount(found, weights=shifted, minlength=self.size)
+        self.counts += counts_of_bins(found, self.size)
+        self.sums += sums_of_bins(found, shifted, self.size)
         return found
 
     def result(self) -> ColumnProfile:
@@ -99,8 +100,7 @@ class DiscreteCounter(NumberCounter):
 
     def count(self, values: np.ndarray) -> None:
         """Add up these values, but for the number of rows."""
-        with COUNTING:
-            rest = [self._rest(values[part]) for part in chunks(len(values))]
+        rest = [self._rest(values[part]) for part in chunks(len(values))]
         super().count(np.concatenate([values[:0], *rest]))
 
     def count_chunk(self, values: np.ndarray) -> np.ndarray:

@@ -1,11 +1,10 @@
-"""Columns shared out among threads, each of which reads its own: while one counts, the others read."""
+"""Columns shared out among threads, each of which reads and counts its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import TypeVar
 
 import pyarrow as pa
@@ -17,10 +16,6 @@ THREADED_ROWS = 50_000
 
 PARTS_A_THREAD = 8
 """Of one file's columns: so many that no thread is long alone at the end."""
-COUNTING = Lock()
-"""Held while numbers are counted: numpy's calls are so short that threads which take turns at each are slower than one.
-The others read meanwhile, for which Arrow does not need the interpreter."""
-
 Column = TypeVar("Column")
 Found = TypeVar("Found")
 
