@@ -26,7 +26,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
 _KNOWN_HEADS = 1024
 _KNOWN_HEAD_BYTES = 2048
-_NOT_LEARNT = (b"upgrade", b"expect", b"transfer-encoding")
+_NOT_LEARNT = (b"expect", b"transfer-encoding")
 _UNKNOWN: tuple[None, int] = (None, 0)
 
 
