@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any, cast
 
 import pytest
@@ -177,7 +178,7 @@ def test_what_is_handed_over_is_the_same_as_without(requests, data):
     # Requests that arrive whole are those that are known again.
     ends = [len(b"".join(requests[:count])) for count in range(len(requests) + 1)]
     places = sorted({*cuts, *data.draw(st.sets(st.sampled_from(ends))), 0, len(sent)})
-    parts = [sent[start:end] for start, end in zip(places, places[1:], strict=False)]
+    parts = [sent[start:end] for start, end in itertools.pairwise(places)]
     warm, cold = Served(), Served()
     for part in parts:
         warm.feed(part)
