@@ -53,8 +53,8 @@ from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import Scope
 from trimtab.serving.tracing import TraceContext, read_trace
 from trimtab.settings import Settings
-from trimtab.wire.connection import Shared
 from trimtab.wire.http import Exchange, Headers, Request, error_body
+from trimtab.wire.shared import Shared
 from trimtab.wire.tensors import EXTENSION, HEADER_LENGTH
 
 _encode = msgspec.json.Encoder().encode

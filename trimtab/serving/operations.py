@@ -15,7 +15,7 @@ from trimtab.serving.metrics import Metrics
 from trimtab.serving.openapi import document
 from trimtab.serving.switchboard import Switchboard
 from trimtab.settings import Settings
-from trimtab.wire.connection import Shared
+from trimtab.wire.shared import Shared
 
 _encode = msgspec.json.Encoder().encode
 

@@ -4,6 +4,8 @@
 a server, its start and its stop                ``http.py``
 a request, its exchange, what callers may cost  ``exchange.py``
 one caller's connection, byte by byte           ``connection.py``
+what the connections of a server share          ``shared.py``
+heads that need not be parsed again             ``heads.py``
 tensors in JSON and in binary                   ``tensors.py``
 ==============================================  ==================
 

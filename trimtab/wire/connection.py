@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
-from email.utils import formatdate
-from http import HTTPStatus
+from collections import deque
 from typing import cast
 from urllib.parse import unquote
 
 import httptools
 
-from trimtab.wire.exchange import Application, Exchange, Head, Headers, Limits, Request, error_body
+from trimtab.wire.exchange import Exchange, Head, Headers, Limits, Request, error_body
+from trimtab.wire.shared import Shared
 
 _logger = logging.getLogger(__name__)
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _LINGER_S = 2.0
 _FRAMING = 16
 """Bytes that a message may take for each of its body: a chunk of one byte takes six."""
@@ -23,50 +21,6 @@ _PER_HEADER_BYTES = 32
 """What a header costs beside its text, as HTTP/2 counts it (RFC 9113, 6.5.2)."""
 _HEEDED = frozenset((b"upgrade", b"expect", b"content-length"))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_END_OF_HEAD = b"\r\n\r\n"
-_KNOWN_HEADS = 1024
-_KNOWN_HEAD_BYTES = 2048
-_NOT_LEARNT = (b"expect", b"transfer-encoding")
-_UNKNOWN: tuple[None, int] = (None, 0)
-
-
-class Shared:
-    """What all connections of a server share."""
-
-    def __init__(self, application: Application, limits: Limits) -> None:
-        self.application = application
-        self.limits = limits
-        self.connections: set[Connection] = set()
-        self.refused: Counter[int] = Counter()
-        """How many connections were ended, by status, because what came was no request that is taken."""
-        self.buffered_bytes = 0
-        """Of bodies that are not yet answered, complete or not."""
-        self.beginnings: dict[tuple[int, bytes], bytes] = {}
-        """How answers of this second begin, by status and content type."""
-        self.heads: dict[bytes, tuple[Head, int]] = {}
-        """Heads of the last second as they were sent, with the size of body that each announces. A caller sends the
-        same one again and again: what is the same to the byte need not be parsed again."""
-        self.draining = False
-        """Set: every answer ends its connection, so that callers go elsewhere; new ones are still taken."""
-        self.stopped = False
-        self.all_gone = asyncio.Event()
-
-    def beginning(self, status: int, content_type: bytes) -> bytes:
-        """How an answer begins, up to the size of its body."""
-        known = self.beginnings.get((status, content_type))
-        if known is None:
-            date = formatdate(usegmt=True).encode()
-            known = self.beginnings[status, content_type] = (
-                b"HTTP/1.1 %d %s\r\ndate: %s\r\ncontent-type: %s\r\ncontent-length: "
-                % (status, _REASONS.get(status, b""), date, content_type)
-            )
-        return known
-
-    def forget(self, connection: Connection) -> None:
-        """Called by a connection that has ended."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self.all_gone.set()
 
 
 class Connection(asyncio.Protocol):
@@ -123,18 +77,18 @@ class Connection(asyncio.Protocol):
         if self._arriving:
             self._parse(data)
             return
-        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        head, size = self._server.heads.get(data[:end], _UNKNOWN)
-        if head is not None and len(data) == end + size:
-            if size:
-                self.on_body(data[end:])
+        known = self._server.heads.find(data)
+        if known is not None:
+            head, body = known
+            if body:
+                self.on_body(body)
             if not self._refused:
                 self._take(head)
             return
         self._whole = None
         self._parse(data)
         if self._whole is not None:
-            self._learn(self._whole, data, end)
+            self._server.heads.learn(self._whole, data)
 
     def _parse(self, data: bytes) -> None:
         self._received += len(data)
@@ -241,16 +195,6 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
         else:
             self._next()
-
-    def _learn(self, head: Head, data: bytes, end: int) -> None:
-        """Know a head again if it says by itself what follows: all of its request has come in one piece."""
-        heads, size = self._server.heads, head.header(b"content-length")
-        if end > _KNOWN_HEAD_BYTES or not head.keep_alive or any(map(head.header, _NOT_LEARNT)):
-            return
-        if len(data) == end + int(size or 0):
-            if len(heads) == _KNOWN_HEADS:
-                heads.clear()
-            heads[data[:end]] = head, len(data) - end
 
     def answer(self, request: Request, status: int, body: bytes, content_type: bytes, headers: Headers) -> None:
         """Write the answer to the request under way, and take the next."""

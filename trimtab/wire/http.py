@@ -16,8 +16,9 @@ import signal
 import socket
 import ssl
 
-from trimtab.wire.connection import Connection, Shared
+from trimtab.wire.connection import Connection
 from trimtab.wire.exchange import Application, Exchange, Headers, Limits, Request, error_body
+from trimtab.wire.shared import Shared
 
 __all__ = ["Application", "Exchange", "Headers", "Limits", "Request", "Server", "error_body", "listen", "stop_signal"]
 
@@ -66,9 +67,7 @@ class Server(Shared):
 
     def _on_tick(self) -> None:
         loop = asyncio.get_running_loop()
-        self.beginnings.clear()
-        # They may hold tokens: nothing of a caller stays for long.
-        self.heads.clear()
+        self.turn_second()
         now = loop.time()
         for connection in list(self.connections):
             connection.check_time(now)
