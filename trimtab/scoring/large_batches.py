@@ -1,4 +1,4 @@
-"""Large batches of an artifact that is trees: scored as bitmaps, three times as fast as by ONNX Runtime.
+"""Large batches of an artifact that is trees: scored as bitmaps, up to three times as fast as by ONNX Runtime.
 
 The bitmaps are derived from ``model.onnx`` when a scorer starts, so that the artifact, its digest and its format stay
 what they are; small batches, and every model of another form, are scored as ever. Nothing is taken on trust: the
