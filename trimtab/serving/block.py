@@ -100,7 +100,7 @@ class Block:
             b'{"inputs":[{"name":"rows","datatype":"FP64","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],'
             b'"parameters":{"binary_data_output":true}}' % (*rows.shape, rows.nbytes)
         )
-        return text, rows.ravel().view(np.uint8).data
+        return _padded(text), rows.ravel().view(np.uint8).data
 
     def binary_request(self) -> tuple[bytes, bytes]:
         """The same with a tensor a feature, numbers in the binary tensor extension: its JSON part, and the tensors."""
@@ -126,13 +126,18 @@ class Block:
             elif feature.type != "number":
                 head.append(_encode(self._json_tensor(i)))
         text = b'{"inputs":[%b],"parameters":{"binary_data_output":true}}' % b",".join(head)
-        return text, b"".join(memory)
+        return _padded(text), b"".join(memory)
 
     def _json_tensor(self, i: int) -> dict[str, Any]:
         feature, values = self._features[i], self._columns[i]
         if isinstance(values, np.ndarray):
             values = [None if value != value else value for value in values.tolist()]
         return {"name": feature.name, "shape": [self.n], "datatype": SCORER_DATATYPES[feature.type], "data": values}
+
+
+def _padded(text: bytes) -> bytes:
+    """JSON of such a length that the numbers behind it lie where a processor reads them fastest."""
+    return text + b" " * (-len(text) % 8)
 
 
 def _floats(values: Any) -> np.ndarray:
