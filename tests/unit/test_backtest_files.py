@@ -93,6 +93,16 @@ def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         read_file(tmp_path / "loans.csv")
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_cells_that_are_not_divided_by_commas_are_refused(tmp_path: Path, mark: str) -> None:
+    """With a decimal comma or without."""
+    for number, value in enumerate(("1,5", "1.5")):
+        file = tmp_path / f"{number}.csv"
+        file.write_text(mark.join(("at", "x", "paid\n")) + mark.join(("2024-01-01", value, "0\n")))
+        with pytest.raises(SourceError, match=r"are divided by '.+': write it with commas"):
+            read_file(file)
+
+
 @pytest.mark.parametrize(
     ("columns", "kind", "words"),
     [

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +19,7 @@ from typer.testing import CliRunner
 from tasks.data import take_snapshot
 from tasks.validation import check_suite, validate
 from trimtab.cli import app
-from trimtab.errors import SpecError, TrimtabError
+from trimtab.errors import SourceError, SpecError, TrimtabError
 from trimtab.ledger import Ledger
 from trimtab.models import load_model
 from trimtab.settings import Settings
@@ -100,6 +103,39 @@ def test_a_person_is_told_what_to_look_at(rows: pa.Table) -> None:
     assert "age: it has one value in all rows" in said
 
 
+def test_values_as_large_as_floats_are_drafted_from(rows: pa.Table) -> None:
+    """Without a warning, within bounds that a float holds."""
+    largest = sys.float_info.max
+    extreme = np.where(np.arange(rows.num_rows) % 2, largest, -largest)
+    items = json.loads(draft_suite(SPEC, changed(rows, "income", extreme)).to_json())["expectations"]
+    (between,) = (
+        item["kwargs"]
+        for item in items
+        if item["type"] == "expect_column_values_to_be_between" and item["kwargs"]["column"] == "income"
+    )
+    assert (between["min_value"], between["max_value"]) == (-largest, largest)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("event_time,paid\n", r"has no rows"),
+        ("event_time,paid\n2024-01-01,1\n", r"has no columns \['loan_id', .*\]; it has \['event_time', 'paid'\]"),
+        ("", r"cannot be read as csv: Empty CSV file"),
+        ("event_time;paid\n2024-01-01;1\n", r"are divided by ';': write it with commas"),
+    ],
+    ids=["no rows", "columns", "empty", "semicolons"],
+)
+def test_a_file_that_does_not_fit_is_told_of(settings_env: Settings, tmp_path: Path, text: str, said: str) -> None:
+    """By its name, not as what the model's source returned."""
+    file = tmp_path / "loans.csv"
+    file.write_text(text)
+    arguments = ["suggest-suite", "loan", "--output", str(tmp_path / "suite.json"), "--file", str(file)]
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, SourceError)
+    assert re.search(rf"loans\.csv {said}", str(done.exception))
+
+
 def test_units_that_are_no_quantiles_are_refused(settings_env: Settings, tmp_path: Path) -> None:
     """A suite that a person edited wrongly is refused with what would be right, before anything runs."""
     item = {
@@ -146,7 +182,7 @@ def test_the_command_drafts_from_a_snapshot_a_span_or_a_file(settings_env: Setti
     [
         (["--snapshot", "snapshot-0"], "no snapshot 'snapshot-0' of loan is on record"),
         ([], "no training snapshot of loan is on record"),
-        (["--file", "nowhere.csv"], "nowhere.csv is no file"),
+        (["--file", "nowhere.csv"], "there is no file nowhere.csv"),
     ],
 )
 def test_what_cannot_be_drafted_from_is_said(settings_env: Settings, arguments: list[str], said: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".parquet")
 NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 """A text of a CSV that is a number."""
+_MOST_HEADING_BYTES = 1_000_000
 _MOST_FILLERS, _LEAST_NUMBERS = 3, 20
 """A column of a CSV holds numbers where at most so many texts are none, and so many others differ: fewer are codes."""
 
@@ -44,6 +45,8 @@ def read_file(path: Path) -> pa.Table:
         raise SourceError(f"{path} ends in {path.suffix!r}; it must be a .csv or a .parquet file")
     if not path.is_file():
         raise SourceError(f"there is no file {path}")
+    if suffix == ".csv":
+        _require_commas(path)
     try:
         # Whatever an empty text means, it is no category.
         nulls = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
@@ -52,11 +55,21 @@ def read_file(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
     if not table.num_rows:
-        raise SourceError(f"{path} has no rows; a backtest needs some to train on and some to judge")
+        raise SourceError(f"{path} has no rows")
     if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
         raise SourceError(f"{path} has several columns of the name {twice}; each needs a name of its own")
     read = _as_numbers if of_csv else _plain
     return pa.table({name: read(table[name]) for name in table.column_names})
+
+
+def _require_commas(path: Path) -> None:
+    with path.open("rb") as file:
+        heading = file.readline(_MOST_HEADING_BYTES)
+    marks = [mark for mark in ";\t|" if mark.encode() in heading]
+    if marks and b"," not in heading:
+        raise SourceError(
+            f"the cells of {path} are divided by {marks[0]!r}: write it with commas, and its numbers with a point"
+        )
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -6,7 +6,7 @@ against is not the training rows at large, but the worst of their own windows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +99,20 @@ def soundness(spec: ModelSpec, training: pa.Table) -> Soundness:
 
 def quantiles(values: np.ndarray) -> tuple[float, ...]:
     """Quantiles of finite values, of shape (rows,), at `LEVELS`; none without values."""
-    return tuple(float(value) for value in np.quantile(values, LEVELS)) if len(values) else ()
+    return tuple(quantiles_at(values, LEVELS).tolist()) if len(values) else ()
+
+
+def quantiles_at(values: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """Quantiles of at least one finite value, of shape (levels,), all of them finite.
+
+    They lie between values, as numpy takes them by default; on values where the difference of two is more than a float
+    holds.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        found: np.ndarray = np.quantile(values, levels)
+    if not np.isfinite(found).all():
+        found = np.quantile(values, levels, method="inverted_cdf")
+    return found
 
 
 def top_share(values: np.ndarray) -> float:

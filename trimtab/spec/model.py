@@ -163,6 +163,11 @@ class ModelSpec(Part):
         return answer_names(self.target.classes)
 
     @property
+    def columns(self) -> list[str]:
+        """The columns of a snapshot: event time, key if there is one, features, target."""
+        return [self.event_time, *([self.key] if self.key else []), *self.feature_names, self.target.name]
+
+    @property
     def feature_names(self) -> list[str]:
         """Names of the features, in the order in which artifacts see them."""
         return [feature.name for feature in self.features]

@@ -75,8 +75,7 @@ def conform(spec: ModelSpec, frame: Any, start: datetime, end: datetime, minimum
 
     if not isinstance(frame, pd.DataFrame):
         raise SourceError(f"source {spec.source!r} returned {type(frame).__name__}; it must be a pandas DataFrame")
-    wanted = [spec.event_time, *([spec.key] if spec.key else []), *spec.feature_names, spec.target.name]
-    if missing := [name for name in wanted if name not in frame.columns]:
+    if missing := [name for name in spec.columns if name not in frame.columns]:
         raise SourceError(
             f"source {spec.source!r} returned no columns {missing}; it returned {list(map(str, frame.columns))}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.decay.rows import code, mix
-from trimtab.decay.soundness import ColumnSoundness, Soundness, soundness
+from trimtab.decay.soundness import ColumnSoundness, Soundness, quantiles_at, soundness
 from trimtab.spec import Feature, ModelSpec, in_words
 
 MOST_CATEGORIES = 50
@@ -130,8 +131,8 @@ def _categories(name: str, column: pa.ChunkedArray, look_at: list[str]) -> Itera
 
 
 def _range(feature: Feature, present: np.ndarray, look_at: list[str]) -> Iterator[Item]:
-    low, high = (float(value) for value in np.quantile(present, [0.001, 0.999]))
-    margin = (high - low) / 2 or max(1.0, abs(low))
+    low, high = quantiles_at(present, [0.001, 0.999]).tolist()
+    margin = high / 2 - low / 2 or max(1.0, abs(low))
     least, most = _rounded(low - margin, math.floor), _rounded(high + margin, math.ceil)
     # What is never negative hardly ever may be.
     least = max(0.0, least) if present.min() >= 0 else least
@@ -139,7 +140,7 @@ def _range(feature: Feature, present: np.ndarray, look_at: list[str]) -> Iterato
     if outside:
         look_at.append(
             f"{feature.name}: {outside:.3%} of its values are outside of {least:g} to {most:g}, such as "
-            f"{present[np.argmax(np.abs(present - (low + high) / 2))]:g}"
+            f"{present[np.argmax(np.abs(present / 2 - (low / 4 + high / 4)))]:g}"
         )
     mostly = {} if not outside else {"mostly": math.floor(min(0.999, 1 - 2 * outside) * 1000) / 1000}
     note = f"0.1 % to 99.9 % lie within {low:.6g} to {high:.6g}, all within {present.min():.6g} to {present.max():.6g}"
@@ -212,8 +213,10 @@ def _item(type_: str, note: str, **kwargs: Any) -> Item:
 
 
 def _rounded(value: float, to: Any) -> float:
-    """Two digits, away from the values."""
+    """Two digits, away from the values; the largest float where that is beyond it."""
     if not value:
         return 0.0
+    value = max(-sys.float_info.max, min(value, sys.float_info.max))
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
-    return float(f"{to(value / unit) * unit:.12g}")
+    rounded = float(f"{to(value / unit) * unit:.12g}")
+    return rounded if math.isfinite(rounded) else value
