@@ -50,6 +50,9 @@ class Block:
             if self.n >= _LONG_REQUEST * len(requests):
                 parts = [_floats(part) for part in parts]
             self._rows_first = _floats(_joined(parts)).reshape(self.n, len(route.features))
+        else:
+            # What is no number is told before it is sent anywhere.
+            _ = self._numbers
 
     @functools.cached_property
     def _columns(self) -> list[Any]:
