@@ -119,10 +119,24 @@ def test_nothing_is_learnt_from_the_future() -> None:
 
 def test_a_higher_threshold_is_tried_by_setting_it() -> None:
     """A drop that is never reached never retrains; what else goes wrong is told all the same."""
-    found = replayed(history(settings=(*SETTINGS, "policy.performance_drop=1")), "month")
+    tried = ("policy.performance_drop=1", "policy.retrain_without_skill=false")
+    found = replayed(history(settings=(*SETTINGS, *tried)), "month")
     assert set(found.actions) <= {"NONE", "ALERT"}
     assert {one.version for one in found.windows} == {"1"}
     assert found.kept["roc_auc"] == 0
+
+
+def test_a_retraining_that_came_too_early_is_followed_by_others_until_the_model_has_skill() -> None:
+    """The first has seen little of what came; it is evaluated as it is, and nothing is lost by that any more."""
+    settings = ("policy.metric=log_loss", "policy.performance_drop=0.05", "policy.cooldown=7d", "training.window=60d")
+    policy, alone = (
+        replayed(history(settings=(*settings, *more))) for more in ((), ("policy.retrain_without_skill=false",))
+    )
+    assert policy.actions["RETRAIN"] > alone.actions["RETRAIN"]
+    (again, once) = (one.way(POLICY) for one in (policy, alone))
+    assert again is not None
+    assert once is not None
+    assert again.metrics["log_loss"] < once.metrics["log_loss"]
 
 
 def test_cooldown_and_budget_hold_a_retraining_back() -> None:

@@ -98,7 +98,8 @@ def test_a_picture_that_cannot_be_written_is_refused_before_anything_runs(
 
 def test_without_paths_the_files_go_into_a_folder_of_their_own(loans: Path, tmp_path: Path) -> None:
     """Under the home, and nothing beside them; a threshold that is tried is on record there."""
-    told = asked(str(loans), "--spec", str(tmp_path / "loans.toml"), "--set", "policy.performance_drop=0.9")
+    tried = ("--set", "policy.performance_drop=0.9", "--set", "policy.retrain_without_skill=false")
+    told = asked(str(loans), "--spec", str(tmp_path / "loans.toml"), *tried)
     (folder,) = (tmp_path / "home" / "backtests").iterdir()
     assert list((tmp_path / "home").iterdir()) == [folder.parent]
     assert sorted(path.name for path in folder.iterdir()) == ["backtest.json", "backtest.png"]

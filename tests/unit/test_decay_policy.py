@@ -128,19 +128,21 @@ def test_the_smallest_window_that_calls_for_each_ruling(measured, action, becaus
     assert because in found.reason
 
 
-def test_a_model_that_is_worse_than_a_constant_is_never_calm():
-    """It was evaluated when it was lost already, so that nothing was lost since; retraining again is for a person."""
+def test_a_model_that_is_worse_than_a_constant_is_retrained():
+    """Also if it was evaluated when it was lost already, so that nothing was lost since."""
     bad = Metric(name="log_loss", value=1.2, low=1.1, high=1.3, rows=400)
-    found = ruled(window(performance=performance(bad, reference=bad, constant=0.69)))
-    assert found.action is Action.ALERT, found.reason
+    without_skill = window(performance=performance(bad, reference=bad, constant=0.69))
+    found = ruled(without_skill)
+    assert found.action is Action.RETRAIN
     assert found.reason == (
         "the model is worse than one constant answer: log_loss is 1.2 (1.1 to 1.3) on 400 mature outcomes, and that of "
         "the best constant is 0.69"
     )
+    told = ruled(without_skill, spec=policy(retrain_without_skill=False))
+    assert (told.action, told.reason) == (Action.ALERT, found.reason)
     assert ruled(window(performance=performance(bad, reference=bad, constant=1.15))).action is Action.NONE
-    assert ruled(
-        window(performance=performance(bad, reference=bad, constant=0.69, outcomes=99, mature=150))
-    ).action is (Action.NONE)
+    few = performance(bad, reference=bad, constant=0.69, outcomes=99, mature=150)
+    assert ruled(window(performance=few)).action is Action.NONE
 
 
 def test_broken_data_wins_over_everything_else():

@@ -53,7 +53,7 @@ def sentences(found: Backtest) -> Iterator[str]:
     if kept < 0:
         yield f"The policy does worse than never retraining in {found.metric}, {effort}: try other thresholds."
     else:
-        yield f"The policy keeps {kept:.0%} of what always retraining gains in {found.metric}, {effort}."
+        yield f"The policy keeps {_share(kept)} of what always retraining gains in {found.metric}, {effort}."
 
 
 def _windows(found: Backtest, of_why: int) -> Table:

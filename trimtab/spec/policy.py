@@ -25,8 +25,9 @@ class DecayPolicy(Part):
 
     ``performance_drop``: a realised metric counts as lost when its whole interval is worse than the release's reference
     by more than this, in the metric's unit. ``drift_effect``: a feature counts as drifted only when its PSI is at
-    least this *and* significant by ``drift``. ``significance`` is that of intervals that are looked at again and again.
-    ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
+    least this *and* significant by ``drift``. ``retrain_without_skill``: a model that does worse than one constant
+    answer is retrained too, whatever it was at evaluation. ``significance`` is that of intervals that are looked at
+    again and again. ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
     values may rise above the training reference before the window counts as broken; the rise must also be
     significant, and large against the reference's own share (``faults.null_odds``). ``probation``: for how long a new
     release is held against its predecessor; it is rolled back when it does worse by more than ``rollback_drop``.
@@ -45,6 +46,7 @@ class DecayPolicy(Part):
     drift_effect: float = Field(default=0.2, gt=0)
     drifted_share: float = Field(default=0.5, gt=0, le=1)
     retrain_on_drift: bool = False
+    retrain_without_skill: bool = True
     maximum_null_rise: float = Field(default=0.05, gt=0, le=1)
     maximum_missing_outcomes: float = Field(default=0.5, gt=0, le=1)
     cooldown: Span = timedelta(days=14)

@@ -4,8 +4,8 @@
 BLOCK                 the window's data is broken: its suite failed, a feature lost too many of its values, or it shows
                       another fault
 ROLLBACK              the release does worse than its predecessor on the same rows (paired interval)
-RETRAIN               performance is lost, or expected to be (or features drift, where the spec asks for that), in k of
-                      the last m windows
+RETRAIN               performance is lost, or expected to be, or worse than a constant's (or features drift, where the
+                      spec asks for that), in k of the last m windows
 ALERT                 a retraining is called for but held back, or anything else has left its limits
 NONE                  none of these, or the window has too few rows to say
 ====================  ============================================================================================

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.policy.breaker import breaker
@@ -91,9 +91,7 @@ def _judge(
             return Action.BLOCK, tell(family, broken)
     if worse := _breached(measured, names.PREDECESSOR):
         return _rollback(release, window, worse, past)
-    shares = (names.DRIFTED_SHARE, names.DRIFTED_IMPORTANCE)
-    retrains = (names.PERFORMANCE, names.ESTIMATED, *(shares if spec.policy.retrain_on_drift else ()))
-    lost = [(family, found) for family in retrains if (found := _breached(measured, family))]
+    lost = [(family, found) for family in _retraining(spec) if (found := _breached(measured, family))]
     # What this window shows by itself goes before what is only not well back yet.
     for family, found in sorted(lost, key=lambda each: all(one.held for one in each[1])):
         return _retrain(spec, release, window, family, found, past)
@@ -104,6 +102,16 @@ def _judge(
     if other := [one for one in measured if one.breached and one.name not in _QUIET]:
         return Action.ALERT, tell("", other)
     return Action.NONE, calm(measured)
+
+
+def _retraining(spec: ModelSpec) -> Iterator[str]:
+    """The families of signals that a retraining answers."""
+    yield names.PERFORMANCE
+    if spec.policy.retrain_without_skill:
+        yield names.SKILL
+    yield names.ESTIMATED
+    if spec.policy.retrain_on_drift:
+        yield from (names.DRIFTED_SHARE, names.DRIFTED_IMPORTANCE)
 
 
 def _rollback(release: Release, window: Measurements, worse: Sequence[Signal], past: History) -> tuple[Action, str]:
