@@ -174,8 +174,8 @@ def test_flags_alone_suffice_and_features_are_all_that_name_no_row(loans: Path) 
         (("--time", "when", "--target", "repaid"), "there is no column 'when', which is to be the time; there are"),
         (("--time", "income", "--target", "repaid"), "it must hold times, such as"),
         (("--time", "region", "--target", "repaid"), "holds '(north|south)' in row 1; it must hold times in ISO 8601"),
-        (("--time", "at", "--target", "region"), "holds '(north|south)' .* a binary target is 0 or 1"),
-        (("--time", "at", "--target", "income"), "a binary target is 0 or 1"),
+        (("--time", "at", "--target", "region"), "holds '(north|south)' .* names of classes are of kind multiclass"),
+        (("--time", "at", "--target", "income"), "a binary target is 0 or 1: other numbers are of kind regression"),
         (("--time", "at", "--target", "repaid", "--kind", "ordinal"), "must be one of"),
         (("--time", "at", "--target", "repaid", "--score", "income"), "a score is a probability between 0 and 1"),
         (

@@ -274,7 +274,8 @@ def _target(spec: ModelSpec, values: pd.Series[Any], known: np.ndarray) -> pd.Se
         wanted = "0 or 1" if spec.target.kind == "binary" else "a number"
         raise SourceError(
             f"target {spec.target.name!r} holds {values.iloc[int(np.argmax(wrong))]!r} ({int(wrong.sum())} such rows); "
-            f"a {spec.target.kind} target is {wanted}, or empty where it is not known"
+            f"a {spec.target.kind} target is {wanted}, or empty where it is not known; names of classes are of kind "
+            "multiclass"
         )
     return numbers
 

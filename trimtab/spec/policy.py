@@ -27,10 +27,11 @@ class DecayPolicy(Part):
     by more than this, in the metric's unit. ``drift_effect``: a feature counts as drifted only when its PSI is at
     least this *and* significant by ``drift``. ``retrain_without_skill``: a model that does worse than one constant
     answer is retrained too, whatever it was at evaluation. ``significance`` is that of intervals that are looked at
-    again and again. ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's share of missing
-    values may rise above the training reference before the window counts as broken; the rise must also be
-    significant, and large against the reference's own share (``faults.null_odds``). ``probation``: for how long a new
-    release is held against its predecessor; it is rolled back when it does worse by more than ``rollback_drop``.
+    again and again. ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's
+    share of missing values may rise above the training reference before the window counts as broken; the rise must
+    also be significant, and large against the reference's own share (``faults.null_odds``). ``probation``: for how
+    long a new release is held against its predecessor; it is rolled back when it does worse by more than
+    ``rollback_drop``.
     ``hysteresis``: what was breached stays so until it is back by this share of the way from its threshold to where it
     is calm. ``expected``: when an estimated loss retrains. ``cooldown`` after a retraining or a rollback; at most
     ``budget`` retrainings in any ``budget_period``; ``breaker`` retrainings in a row in vain, and none starts until a
