@@ -215,8 +215,8 @@ def _target(spec: ModelSpec, values: pd.Series[Any]) -> pa.Array:
     wrong = numbers[(numbers != 0) & (numbers != 1)]
     if len(wrong):
         raise SourceError(
-            f"target {name!r} holds {wrong[0]:g} ({len(wrong)} such rows); a binary target is 0 or 1: other numbers are "
-            "of kind regression, classes of kind multiclass"
+            f"target {name!r} holds {wrong[0]:g} ({len(wrong)} such rows); a binary target is 0 or 1: other numbers "
+            "are of kind regression, classes of kind multiclass"
         )
     return pa.array(numbers.astype(np.int64))
 
