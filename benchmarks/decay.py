@@ -96,8 +96,8 @@ def _run(options: argparse.Namespace, peers: list[str], scratch: Path) -> Figure
         make_files(large, options.large, sides=("reference",))
         (large / "window.parquet").symlink_to(large / "reference.parquet")
         parts[f"reference of {options.large:,} rows, made and profiled (two scans)"] = _ours("reference", large, 1)
-        parts[f"{options.large:,} rows, profiled and judged (one scan)"] = _ours("verdicts", large, 1)
-        parts[f"{options.large:,} rows, DuckDB sums each column"] = _ours("scan", large, 1)
+        parts[f"{options.large:,} rows, profiled and judged (one scan)"] = _ours("verdicts", large, options.repeats)
+        parts[f"{options.large:,} rows, DuckDB sums each column"] = _ours("scan", large, options.repeats)
     return _figures(options, found, parts, failed)
 
 
