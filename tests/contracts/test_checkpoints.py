@@ -20,11 +20,11 @@ import pytest
 
 from tests.prediction_rows import LATER, T0, make_rows
 from trimtab.predictions import PredictionLog
-from trimtab.predictions.checkpoints import PAGE_BYTES, Checkpoints
+from trimtab.predictions.checkpoints import PAGE_BYTES, WAL_PAGES, Checkpoints
 
-BODY = os.urandom(10 * PAGE_BYTES)
+BODY = os.urandom(20 * PAGE_BYTES)
 ENOUGH = 60
-"""Appends of such bodies after which a checkpoint is due: 500 pages at more than ten each."""
+"""Appends of such bodies after which a checkpoint is due: 1,000 pages at more than twenty each."""
 
 
 class Spool:
@@ -168,17 +168,17 @@ def test_a_file_that_is_gone_is_not_made_anew(spool: Spool) -> None:
 
 
 def test_the_prediction_log_has_its_spool_checkpointed(tmp_path: Path) -> None:
-    """Its file alone holds batches before SQLite would have moved any (at 1,000 pages), and with the rest all rows."""
+    """Its file alone holds batches before SQLite would have moved any (at `WAL_PAGES`), and with the rest all rows."""
     log = PredictionLog(tmp_path / "loan")
     path, ids = log.folder / "spool.sqlite", []
     wal = path.with_name("spool.sqlite-wal")
-    while not ids or (wal.stat().st_size < 700 * PAGE_BYTES and path.stat().st_size < 300 * PAGE_BYTES):
+    while not ids or (wal.stat().st_size < 0.7 * WAL_PAGES * PAGE_BYTES and path.stat().st_size < 600 * PAGE_BYTES):
         rows = make_rows(1_000)
         log.append(rows)
         ids += rows["prediction_id"].to_pylist()
-    assert wal.stat().st_size < 1_000 * PAGE_BYTES
+    assert wal.stat().st_size < WAL_PAGES * PAGE_BYTES
     deadline = time.monotonic() + 60
-    while path.stat().st_size < 300 * PAGE_BYTES:
+    while path.stat().st_size < 600 * PAGE_BYTES:
         assert time.monotonic() < deadline, "no checkpoint took place"
         time.sleep(0.01)
     assert log.read(T0, LATER)["prediction_id"].to_pylist() == ids

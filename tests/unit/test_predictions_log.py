@@ -295,7 +295,7 @@ def test_a_log_of_a_newer_format_is_not_touched(log):
     spool.execute("PRAGMA user_version = 99")
     spool.close()
     for use in (lambda: log.read(T0, LATER), lambda: log.append(make_rows(1))):
-        with pytest.raises(PredictionLogError, match="of format 99; this trimtab reads up to 3"):
+        with pytest.raises(PredictionLogError, match="of format 99; this trimtab reads up to 4"):
             use()
 
 

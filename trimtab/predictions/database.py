@@ -43,6 +43,8 @@ class Database:
         Called before a new file is made; may raise to refuse it.
     page_bytes : int
         Of a new file; one that is there keeps its own.
+    wal_pages : int
+        So many in the write-ahead log make SQLite move them to the file after a commit.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Database:
         additions: Mapping[int, Sequence[str]] | None = None,
         before_making: Callable[[], None] = lambda: None,
         page_bytes: int = 4096,
+        wal_pages: int = 1000,
     ) -> None:
         self.path = path
         self._name, self._wal_name = str(path), f"{path}-wal"
@@ -61,6 +64,7 @@ class Database:
         self._additions = additions or {}
         self._before_making = before_making
         self._page_bytes = page_bytes
+        self._wal_pages = wal_pages
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._opened: _Identity | None = None
@@ -144,6 +148,7 @@ class Database:
         try:
             self._check_version(writer)
             writer.execute("PRAGMA synchronous = FULL")
+            writer.execute(f"PRAGMA wal_autocheckpoint = {self._wal_pages}")
             # A copy that was put back need not be in this mode; a file that is in it stays as it is.
             writer.execute("PRAGMA journal_mode = WAL")
             # The first read makes the write-ahead log, by which the file is known from now on.

@@ -7,13 +7,13 @@ narrowed in SQL: neither the batches nor the manifests of other times and ids ar
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from isal.isal_zlib import crc32
 
 from trimtab.errors import PredictionLogError
 from trimtab.predictions.segments import Manifest, SealedSpan
@@ -200,5 +200,5 @@ def check_batch(
     PredictionLogError
         If it is damaged.
     """
-    if zlib.crc32(body) != checksum or schema_id not in schemas:
+    if crc32(body) != checksum or schema_id not in schemas:
         raise PredictionLogError(f"batch {sequence} in {path} is damaged; put the file back from a copy")

@@ -13,7 +13,6 @@ import functools
 import itertools
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from isal.isal_zlib import crc32
 
 from trimtab.errors import PredictionLogError
-from trimtab.predictions.checkpoints import PAGE_BYTES, Checkpoints
+from trimtab.predictions.checkpoints import PAGE_BYTES, WAL_PAGES, Checkpoints
 from trimtab.predictions.database import Database
 from trimtab.predictions.homes import BESIDE_THE_SPOOL, SegmentHome, home_at, home_for
 from trimtab.predictions.schema import check_schema, from_microseconds, id_bytes, id_text, microseconds
@@ -47,9 +47,12 @@ _SPANS = "last_id >= ? AND first_id <= ?"
 _SEGMENT = """
 SELECT name, home, digest, row_count, size_bytes, first_id, last_id, min_event_time, max_event_time, manifest
 FROM segments WHERE pruned_at IS NULL """
+# A sequence is never given twice: only what is sealed is deleted, and up to where that is stays in `segments` for ever.
 _INSERT_BATCH = """
-INSERT INTO batches (schema_id, row_count, first_id, last_id, min_event_time, max_event_time, checksum, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO batches (sequence, schema_id, row_count, first_id, last_id, min_event_time, max_event_time, checksum, body)
+VALUES (
+  1 + max((SELECT coalesce(max(sequence), 0) FROM batches), (SELECT coalesce(max(through_sequence), 0) FROM segments)),
+  ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_SEGMENT = """
 INSERT INTO segments (name, through_sequence, digest, row_count, size_bytes, first_id, last_id, min_event_time,
   max_event_time, manifest, home) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -95,7 +98,7 @@ class Spool:
         self.path = folder / "spool.sqlite"
         self._folder = folder
         self._given_settings = settings
-        self._database = Database(self.path, TABLES, FORMAT_VERSION, ADDITIONS, self._check_new, PAGE_BYTES)
+        self._database = Database(self.path, TABLES, FORMAT_VERSION, ADDITIONS, self._check_new, PAGE_BYTES, WAL_PAGES)
         self._checkpoints = Checkpoints(self.path)
         self._known_schema: tuple[sqlite3.Connection, pa.Schema, int] | None = None
 
@@ -149,7 +152,7 @@ class Spool:
         body = rows.serialize()
         with self._database.writing(wait) as connection:
             schema_id = self._schema_id(connection, rows)
-            values = (schema_id, rows.num_rows, *bounds, zlib.crc32(body), memoryview(body))
+            values = (schema_id, rows.num_rows, *bounds, crc32(body), memoryview(body))
             connection.execute(_INSERT_BATCH, values)
             self._checkpoints.appended(connection, body.size)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
-# AUTOINCREMENT: a sequence is never given twice, also after all batches were sealed and deleted.
 TABLES = """
 CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY, body BLOB NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS batches (
-  sequence INTEGER PRIMARY KEY AUTOINCREMENT, schema_id INTEGER NOT NULL, row_count INTEGER NOT NULL,
+  sequence INTEGER PRIMARY KEY, schema_id INTEGER NOT NULL, row_count INTEGER NOT NULL,
   first_id BLOB NOT NULL, last_id BLOB NOT NULL, min_event_time INTEGER NOT NULL, max_event_time INTEGER NOT NULL,
   checksum INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS batches_by_id ON batches (last_id, first_id);
@@ -45,4 +44,7 @@ ADDITIONS = {
         # Every read asks up to where batches are sealed.
         "CREATE INDEX IF NOT EXISTS segments_by_sequence ON segments (through_sequence)",
     ),
+    # AUTOINCREMENT gave the sequences before, at the price of a page a commit. A file that has it keeps it; who writes
+    # on one without it must know where they come from.
+    4: (),
 }
