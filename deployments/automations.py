@@ -12,8 +12,10 @@ from prefect.events import RunDeployment, SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
 from prefect.exceptions import ObjectNotFound
 
-from deployments.plan import MARK, Plan, PlannedAlert, PlannedAutomation
+from deployments.plan import MARK, Plan, PlannedAlert, PlannedAutomation, PlannedFailureAlert
 from trimtab.errors import SpecError
+
+_FAILED_STATES = ("Failed", "Crashed", "TimedOut")
 
 
 def find_blocks(client: SyncPrefectClient, wanted: Plan, server: str) -> dict[str, UUID]:
@@ -26,16 +28,17 @@ def find_blocks(client: SyncPrefectClient, wanted: Plan, server: str) -> dict[st
     """
     found: dict[str, UUID] = {}
     wrong: list[str] = []
-    for alert in wanted.alerts:
-        slug, _, name = alert.block.partition("/")
+    named = {alert.block: alert.name for alert in (*wanted.failure_alerts, *wanted.alerts)}
+    for block, alert in named.items():
+        slug, _, name = block.partition("/")
         try:
             document = client.read_block_document_by_name(name, slug)
         except ObjectNotFound:
-            wrong.append(f"{alert.block} ({alert.name}) is not there")
+            wrong.append(f"{block} ({alert}) is not there")
             continue
         if "notify" not in (document.block_schema.capabilities if document.block_schema else ()):
-            wrong.append(f"{alert.block} ({alert.name}) is no notification block")
-        found[alert.block] = document.id
+            wrong.append(f"{block} ({alert}) is no notification block")
+        found[block] = document.id
     if wrong:
         raise SpecError(
             f"alerts name notification blocks that Prefect at {server} cannot use: {'; '.join(wrong)}. "
@@ -61,7 +64,15 @@ def automations_of(
         Ids by ``<block type>/<block name>``.
     """
     runs = [_run(planned, work_pool, deployments[planned.deployment]) for planned in wanted.automations]
-    return runs + [_message(planned, work_pool, blocks[planned.block]) for planned in wanted.alerts]
+    changes = [_message(planned, work_pool, blocks[planned.block]) for planned in wanted.alerts]
+    return (
+        runs
+        + changes
+        + [
+            _failure(planned, work_pool, [deployments[name] for name in planned.deployments], blocks[planned.block])
+            for planned in wanted.failure_alerts
+        ]
+    )
 
 
 def match_automations(
@@ -119,6 +130,26 @@ def _message(planned: PlannedAlert, work_pool: str, block_id: UUID) -> Automatio
             match={"prefect.resource.id": planned.resource, "trimtab.change": list(planned.changes)},
             threshold=1,
             # Each change is told: none is taken together with one just before.
+            within=timedelta(0),
+        ),
+        actions=[SendNotification(block_document_id=block_id, subject=planned.subject, body=planned.body)],
+    )
+
+
+def _failure(
+    planned: PlannedFailureAlert, work_pool: str, deployment_ids: Sequence[UUID], block_id: UUID
+) -> AutomationCore:
+    runs_of = [f"prefect.deployment.{each}" for each in deployment_ids]
+    return AutomationCore(
+        name=planned.name,
+        description=planned.description,
+        tags=sorted({*planned.tags, work_pool}),
+        trigger=EventTrigger(
+            expect={f"prefect.flow-run.{state}" for state in _FAILED_STATES},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={"prefect.resource.role": "deployment", "prefect.resource.id": runs_of},
+            for_each={"prefect.resource.id"},
+            threshold=1,
             within=timedelta(0),
         ),
         actions=[SendNotification(block_document_id=block_id, subject=planned.subject, body=planned.body)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,11 @@ MARK = "trimtab"
 
 DEBOUNCE = timedelta(seconds=5)
 """Events of one model within this time start one run."""
+
+FAILED = "FAILED"
+"""What an alert calls a failed run, beside the actions of rulings."""
+_UNATTENDED = ("retrain", "rollback", "watch", "profile")
+"""Flows that run with nobody looking on."""
 
 _DESCRIPTIONS: Mapping[str, str] = {
     "retrain": "Trains {model} anew, and releases the result if every gate passes; the old release serves until then.",
@@ -110,12 +115,36 @@ class PlannedAlert:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedFailureAlert:
+    """A message that a run of these deployments sends when it fails, crashes or takes too long.
+
+    Parameters
+    ----------
+    block : str
+        As that of `PlannedAlert`.
+    deployments : tuple of str
+        Full names.
+    subject, body : str
+        Templates that Prefect fills in from the run.
+    """
+
+    name: str
+    description: str
+    tags: tuple[str, ...]
+    block: str
+    deployments: tuple[str, ...]
+    subject: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that the Prefect server should hold of ours."""
 
     deployments: tuple[PlannedDeployment, ...]
     automations: tuple[PlannedAutomation, ...]
     alerts: tuple[PlannedAlert, ...] = ()
+    failure_alerts: tuple[PlannedFailureAlert, ...] = ()
 
 
 def plan(specs: Iterable[ModelSpec]) -> Plan:
@@ -125,6 +154,7 @@ def plan(specs: Iterable[ModelSpec]) -> Plan:
         deployments=(*(each for spec in specs for each in _deployments(spec)), _dossier()),
         automations=tuple(each for spec in specs for each in _automations(spec)),
         alerts=tuple(each for spec in specs for each in _alerts(spec)),
+        failure_alerts=tuple(each for spec in specs for each in _failure_alerts(spec)),
     )
 
 
@@ -186,16 +216,31 @@ def _automations(spec: ModelSpec) -> tuple[PlannedAutomation, ...]:
     )
 
 
-def _alerts(spec: ModelSpec) -> tuple[PlannedAlert, ...]:
-    return tuple(
-        PlannedAlert(
-            name=f"{MARK}: tell {alert.block} of {spec.name}",
-            description=f"Sends a message when {spec.name} comes to {' or '.join(alert.on)}, and when that is over.",
-            tags=(MARK, spec.name),
-            event="trimtab.state.changed",
-            resource=f"trimtab.model.{spec.name}",
-            block=alert.block,
-            changes=tuple(pattern for action in alert.on for pattern in (f"*>{action}", f"{action}>*")),
-        )
-        for alert in spec.alerts
-    )
+def _alerts(spec: ModelSpec) -> Iterator[PlannedAlert]:
+    for alert in spec.alerts:
+        actions = [action for action in alert.on if action != FAILED]
+        if actions:
+            yield PlannedAlert(
+                name=f"{MARK}: tell {alert.block} of {spec.name}",
+                description=f"Sends a message when {spec.name} comes to {' or '.join(actions)}, and when that is over.",
+                tags=(MARK, spec.name),
+                event="trimtab.state.changed",
+                resource=f"trimtab.model.{spec.name}",
+                block=alert.block,
+                changes=tuple(pattern for action in actions for pattern in (f"*>{action}", f"{action}>*")),
+            )
+
+
+def _failure_alerts(spec: ModelSpec) -> Iterator[PlannedFailureAlert]:
+    for alert in spec.alerts:
+        if FAILED in alert.on:
+            yield PlannedFailureAlert(
+                name=f"{MARK}: tell {alert.block} of failed runs of {spec.name}",
+                description=f"Sends a message when a run of {', '.join(_UNATTENDED)} of {spec.name} fails.",
+                tags=(MARK, spec.name),
+                block=alert.block,
+                deployments=tuple(f"{flow}/{spec.name}" for flow in _UNATTENDED),
+                subject=f"{MARK}: {spec.name} {{{{ flow.name }}}} failed",
+                body="The run '{{ flow_run.name }}' ended as {{ flow_run.state.name }}: {{ flow_run.state.message }}\n"
+                "What served before still serves.\nRun: {{ flow_run|ui_url }}",
+            )

@@ -22,6 +22,7 @@ from tasks.validation import validate_snapshot
 from trimtab.errors import RolloutError, ValidationFailedError
 from trimtab.gates import decide
 from trimtab.models import load_model
+from trimtab.pages.front import write_front_page
 from trimtab.records import (
     Candidate,
     Cause,
@@ -133,6 +134,8 @@ def _validated(model: str, snapshot: Snapshot) -> Validation:
         return _record(validate_snapshot(model, snapshot))
     except ValidationFailedError as error:
         _record(error.validation)
+        # Nobody who reads that a retraining was asked for is left to think that it went well.
+        write_front_page(Settings.from_env())
         raise
 
 

@@ -153,6 +153,11 @@ def higher_is_better(metric: str) -> bool:
     return not metric.endswith(("_loss", "_error"))
 
 
+def is_worse(metric: str, value: float, than: float) -> bool:
+    """Whether a value of the metric is worse than another."""
+    return value < than if higher_is_better(metric) else value > than
+
+
 class SliceScore(Value):
     """A metric on the rows where ``column`` is ``value``."""
 

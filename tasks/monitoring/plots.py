@@ -124,7 +124,9 @@ def _calibrated(axes: Any, performance: Performance, classified: bool) -> None:
         lacking = "too few outcomes" if performance.outcomes else "no mature outcomes"
         _nothing(axes, lacking if classified else "a regression has none")
         return
-    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--")
+    # As far as there is something to see: where what is foretold is rare, all lies in a corner.
+    end = min(1.0, 1.1 * max(max(one.score, one.high) for one in bins))
+    axes.plot([0, end], [0, end], color="#888888", linewidth=1, linestyle="--")
     scores, outcomes = [one.score for one in bins], [one.outcome for one in bins]
     spread = [[one.outcome - one.low for one in bins], [one.high - one.outcome for one in bins]]
     axes.errorbar(scores, outcomes, yerr=spread, color="#30577f", linewidth=0.8, marker="o", markersize=3)

@@ -23,7 +23,9 @@ import httpx
 import pytest
 from aiosmtpd.controller import Controller
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Failed
 
 from deployments.apply import apply
 from flows.watch import watch
@@ -260,6 +262,26 @@ def test_what_a_server_that_was_down_did_not_take_is_told_by_the_next_watch_once
     assert tell_changes.fn("loan", datetime.now(UTC)) == [told]
     until_automations_are_known(world.settings)
     assert len(mails[0].of("trimtab: loan BLOCK")) == 1
+
+
+def test_a_run_that_fails_is_told_with_why_and_where(world: World, mails: tuple[Mails, int], hook: Any) -> None:
+    """Of the model's own flows, to whoever asked for it: no retraining that decay started fails unseen."""
+    apply(world.settings)
+    until_automations_are_known(world.settings)
+    with get_client(sync_client=True) as client:
+        for name, parameters in (("dossier/dossier", {"prediction_id": "1"}), ("retrain/loan", {})):
+            deployment = client.read_deployment_by_name(name)
+            run = client.create_flow_run_from_deployment(
+                deployment.id, parameters=parameters, name=f"run of {deployment.name}"
+            )
+            client.set_flow_run_state(run.id, Failed(message="rows of 2024 failed 1 expectation"), force=True)
+    (mail,) = until(lambda: mails[0].of("trimtab: loan retrain failed"))
+    assert "The run 'run of loan' ended as Failed: rows of 2024 failed 1 expectation" in mail
+    assert f"Run: {world.settings.prefect_url}/runs/flow-run/{run.id}" in mail
+    until_automations_are_known(world.settings)
+    subjects = [str(one["subject"]) for one in mails[0].received]
+    assert [subject for subject in subjects if "failed" in subject] == ["trimtab: loan retrain failed"]
+    assert not any("failed" in one["text"] for one in hook.RequestHandlerClass.received)
 
 
 def test_a_block_that_is_not_there_is_named_before_anything_is_written(world: World) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from trimtab.backtest.files import target_kind
 from trimtab.backtest.plot import check_plot_path
 from trimtab.backtest.results import Backtest
 from trimtab.cli import app
@@ -167,6 +168,23 @@ def test_flags_alone_suffice_and_features_are_all_that_name_no_row(loans: Path) 
     assert "['id']" in told
 
 
+def test_a_kind_that_is_left_out_is_what_the_values_say(loans: Path) -> None:
+    """And a reader is told, unless it is the usual one."""
+    told = asked(str(loans), "--time", "at", "--target", "income", "--from", "2024-03-01", "--always", "never")
+    assert "Note: --kind is left out: by its values 'income' is of kind regression" in told
+    assert "root_mean_squared_error" in told
+    for values, kind in (
+        ([0, 1, None, 1], "binary"),
+        ([True, False], "binary"),
+        ([1.0, 0.0], "binary"),
+        ([1, 2, 1], "regression"),
+        ([0, 1, 0.5], "regression"),
+        (["a", "b", "c", None], "multiclass"),
+        (["no", "yes"], "binary"),
+    ):
+        assert target_kind(pa.chunked_array([values])) == kind
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -175,7 +193,10 @@ def test_flags_alone_suffice_and_features_are_all_that_name_no_row(loans: Path) 
         (("--time", "income", "--target", "repaid"), "it must hold times, such as"),
         (("--time", "region", "--target", "repaid"), "holds '(north|south)' in row 1; it must hold times in ISO 8601"),
         (("--time", "at", "--target", "region"), "holds '(north|south)' .* names of classes are of kind multiclass"),
-        (("--time", "at", "--target", "income"), "a binary target is 0 or 1: other numbers are of kind regression"),
+        (
+            ("--time", "at", "--target", "income", "--kind", "binary"),
+            "a binary target is 0 or 1: other numbers are of kind regression",
+        ),
         (("--time", "at", "--target", "repaid", "--kind", "ordinal"), "must be one of"),
         (("--time", "at", "--target", "repaid", "--score", "income"), "a score is a probability between 0 and 1"),
         (

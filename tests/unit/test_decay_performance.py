@@ -6,7 +6,15 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from trimtab.decay.fairness import selection
-from trimtab.decay.performance import against_predecessor, calibration, is_lost, loss_limit, of_constant, realised
+from trimtab.decay.performance import (
+    against_constant,
+    against_predecessor,
+    best_constant,
+    calibration,
+    is_lost,
+    loss_limit,
+    realised,
+)
 from trimtab.decay.slices import group_rows
 from trimtab.models import load_model
 from trimtab.records import Metric
@@ -63,9 +71,27 @@ def test_the_best_constant_achieves_what_a_model_without_skill_does(spec, kind, 
     classes = ("a", "b", "c") if kind == "multiclass" else ()
     target = spec.target.model_copy(update={"kind": kind, "classes": classes})
     asked = spec.model_copy(update={"target": target, "policy": spec.policy.model_copy(update={"metric": metric})})
-    assert of_constant(asked, np.tile(np.array(outcomes, dtype=float), 5)) == pytest.approx(best, abs=1e-12)
+    known = np.tile(np.array(outcomes, dtype=float), 5)
+    constant = best_constant(asked, known)
+    said = np.broadcast_to(constant, (len(known), *np.shape(constant)))
+    assert realised(asked, said, known)[metric].value == pytest.approx(best, abs=1e-12)
+    same = against_constant(asked, said, known)
+    assert same is not None
+    assert same.low == same.value == same.high == 0
     if kind != "regression":
-        assert of_constant(asked, np.ones(20)) is None
+        assert against_constant(asked, np.broadcast_to(said[0], (20, *said.shape[1:])), np.ones(20)) is None
+
+
+def test_the_difference_from_a_constant_is_paired(spec):
+    """What makes rows hard makes them so for both: its interval is a fraction of the metric's own."""
+    random = np.random.default_rng(4)
+    outcomes = (random.random(2_000) < 0.03).astype(float)
+    scores = np.clip(0.03 + random.normal(0, 0.01, 2_000), 0.001, 1)
+    difference = against_constant(spec, scores, outcomes)
+    own = realised(spec, scores, outcomes)["log_loss"]
+    assert difference is not None
+    assert difference.value == pytest.approx(own.value - log_loss(outcomes, np.full(2_000, outcomes.mean())), abs=1e-12)
+    assert difference.high - difference.low < (own.high - own.low) / 3
 
 
 def test_a_worse_release_differs_from_its_predecessor_beyond_doubt(spec):

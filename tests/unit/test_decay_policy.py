@@ -131,17 +131,19 @@ def test_the_smallest_window_that_calls_for_each_ruling(measured, action, becaus
 def test_a_model_that_is_worse_than_a_constant_is_retrained():
     """Also if it was evaluated when it was lost already, so that nothing was lost since."""
     bad = Metric(name="log_loss", value=1.2, low=1.1, high=1.3, rows=400)
-    without_skill = window(performance=performance(bad, reference=bad, constant=0.69))
+    worse = Metric(name="log_loss", value=0.51, low=0.4, high=0.6, rows=400)
+    without_skill = window(performance=performance(bad, reference=bad, against_constant=worse))
     found = ruled(without_skill)
     assert found.action is Action.RETRAIN
     assert found.reason == (
-        "the model is worse than one constant answer: log_loss is 1.2 (1.1 to 1.3) on 400 mature outcomes, and that of "
-        "the best constant is 0.69"
+        "the model is worse than one constant answer: on 400 mature outcomes log_loss is 1.2, and 0.69 of the best "
+        "constant answer, a difference of 0.51 (0.4 to 0.6)"
     )
     told = ruled(without_skill, spec=policy(retrain_without_skill=False))
     assert (told.action, told.reason) == (Action.ALERT, found.reason)
-    assert ruled(window(performance=performance(bad, reference=bad, constant=1.15))).action is Action.NONE
-    few = performance(bad, reference=bad, constant=0.69, outcomes=99, mature=150)
+    doubtful = worse.model_copy(update={"low": -0.01})
+    assert ruled(window(performance=performance(bad, reference=bad, against_constant=doubtful))).action is Action.NONE
+    few = performance(bad, reference=bad, against_constant=worse, outcomes=99, mature=150)
     assert ruled(window(performance=few)).action is Action.NONE
 
 

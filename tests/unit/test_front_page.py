@@ -11,7 +11,7 @@ import pytest
 from tests.chain import home_with_predictions
 from trimtab.ledger import Ledger
 from trimtab.pages.front import SHOWN_RULINGS, Judged, Watched, render_front, write_front_page
-from trimtab.records import Action, Release, Ruling
+from trimtab.records import Action, Decision, FailedExpectation, Release, Retraining, Ruling, Snapshot, Validation
 from trimtab.settings import Settings
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -79,6 +79,47 @@ def test_the_ruling_of_the_latest_window_comes_first_and_of_the_rest_a_dozen(
         ledger.append(ruling(number, release.id, release.model, reason=f"day {number}"))
     said = re.findall(r"Day (\d+)\.", page_of(settings))
     assert said == [str(number) for number in (*range(19, 19 - SHOWN_RULINGS + 1, -1), 0)]
+
+
+def test_a_retraining_that_stopped_is_told_until_another_ends(home: tuple[Settings, Ledger, Release]) -> None:
+    """With what failed and where to read on; the validation of a window's rows is no retraining's."""
+    settings, ledger, release = home
+    ledger.append(ruling(1, release.id, release.model, Action.RETRAIN))
+    snapshot = ledger.records(Snapshot, release.model)[-1]
+    failure = FailedExpectation(
+        expectation="between", column="<amount>", expected="at most 9", observed="3 of 240 rows"
+    )
+    failed = Validation(
+        id="validation-of-a-retraining",
+        model=release.model,
+        subject_id=snapshot.id,
+        suite="loan",
+        suite_digest="0",
+        success=False,
+        expectations=4,
+        rows=240,
+        failed=(failure,),
+    )
+    of_rows = failed.model_copy(update={"id": "validation-of-a-window", "subject_id": release.id})
+    ledger.append(of_rows)
+    assert "last retraining stopped" not in page_of(settings)
+    ledger.append(failed, flow_run_id="run-7")
+    page = page_of(settings)
+    assert "1 expectation of suite loan failed on its 240 rows (&lt;amount&gt;: at most 9, observed 3 of 240" in page
+    assert f'href="{settings.prefect_url}/runs/flow-run/run-7"' in page
+    decision = ledger.records(Decision, release.model)[-1]
+    ledger.append(
+        Retraining(
+            id="retraining-later",
+            model=release.model,
+            cause_id=release.cause_id,
+            decision_id=decision.id,
+            release_id=None,
+            as_of=START,
+            trigger="manual",
+        )
+    )
+    assert "last retraining stopped" not in page_of(settings)
 
 
 def test_each_action_has_its_colour_and_text_is_never_markup() -> None:

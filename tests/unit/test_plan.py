@@ -98,6 +98,24 @@ def test_an_alert_is_planned_for_what_comes_and_for_its_end_on_its_own_models_ch
     }
 
 
+def test_a_failed_run_is_told_of_unless_that_is_not_asked_for() -> None:
+    """By default; whoever asks for actions alone is told of these alone, and the other way round."""
+    both, actions, failures = (
+        plan([spec(alerts=(alert,))])
+        for alert in (
+            Alert(block="slack-webhook/risk"),
+            Alert(block="slack-webhook/risk", on=("BLOCK",)),
+            Alert(block="slack-webhook/risk", on=("FAILED",)),
+        )
+    )
+    (alert,) = both.failure_alerts
+    assert alert.name == "trimtab: tell slack-webhook/risk of failed runs of loan"
+    assert alert.deployments == ("retrain/loan", "rollback/loan", "watch/loan", "profile/loan")
+    assert not any("FAILED" in pattern for pattern in both.alerts[0].changes)
+    assert [len(found.alerts) for found in (both, actions, failures)] == [1, 1, 0]
+    assert [len(found.failure_alerts) for found in (both, actions, failures)] == [1, 0, 1]
+
+
 @pytest.mark.parametrize(
     "wrong", [{"block": "risk"}, {"block": "slack-webhook/risk", "on": ()}, {"block": "a/b", "on": ("NONE",)}]
 )

@@ -23,6 +23,7 @@ from trimtab.errors import SourceError, SpecError, TrimtabError
 from trimtab.ledger import Ledger
 from trimtab.models import load_model
 from trimtab.settings import Settings
+from trimtab.spec import ModelSpec
 from trimtab.training.snapshots import read_snapshot
 from trimtab.training.suite_draft import draft_suite
 
@@ -89,6 +90,41 @@ def test_a_draft_refuses_broken_rows(drafted: Settings, rows: pa.Table) -> None:
     assert ("expect_column_values_to_be_in_set", "region") in failed(mars)
     twice = pa.concat_tables([rows, changed(rows, "loan_id", [f"again-{at}" for at in range(count)])])
     assert ("expect_compound_columns_to_be_unique", None) in failed(twice)
+
+
+def test_a_few_values_beyond_what_was_seen_are_no_fault(drafted: Settings, rows: pa.Table) -> None:
+    """A heavy tail brings some in each window; that most of a column is beyond is a fault."""
+    incomes = rows["income"].to_numpy(zero_copy_only=False).copy()
+    few, many = incomes.copy(), incomes.copy()
+    few[: len(few) // 150] = 40 * np.nanmax(incomes)
+    many[: len(many) // 20] = 40 * np.nanmax(incomes)
+    assert validate(SPEC, drafted, changed(rows, "income", few), "snapshot-1").failed == ()
+    [failed] = validate(SPEC, drafted, changed(rows, "income", many), "snapshot-2").failed
+    assert (failed.column, failed.expectation) == ("income", "expect_column_values_to_be_between")
+
+
+def test_a_target_that_moves_does_not_stop_the_retraining_that_answers_it(
+    settings_env: Settings, tmp_path: Path, rows: pa.Table
+) -> None:
+    """A base rate of a third, a number twice as large: the world has changed. A hundred times: another unit."""
+    rare = np.zeros(rows.num_rows)
+    rare[::33] = 1
+    amounts = np.random.default_rng(5).lognormal(8, 0.6, rows.num_rows)
+    for kind, before, moved, broken in (
+        ("binary", rare, rare * (np.arange(len(rare)) % 99 == 0), rare * 0),
+        ("regression", amounts, 2 * amounts, 100 * amounts),
+    ):
+        spec = SPEC.model_copy(update={"target": SPEC.target.model_copy(update={"kind": kind})})
+        settings = dataclasses.replace(settings_env, suites_dir=tmp_path)
+
+        def held(values: np.ndarray, spec: ModelSpec = spec, settings: Settings = settings) -> tuple[str, ...]:
+            table = rows.set_column(rows.column_names.index(spec.target.name), spec.target.name, pa.array(values))
+            return tuple(one.column for one in validate(spec, settings, table, "snapshot-1").failed)
+
+        table = rows.set_column(rows.column_names.index(spec.target.name), spec.target.name, pa.array(before))
+        (tmp_path / "loan.json").write_text(draft_suite(spec, table).to_json())
+        assert (held(before), held(moved)) == ((), ())
+        assert held(broken) == (spec.target.name,)
 
 
 def test_a_person_is_told_what_to_look_at(rows: pa.Table) -> None:

@@ -180,6 +180,15 @@ def class_names(column: pa.ChunkedArray) -> tuple[str, ...]:
     return tuple(sorted({class_name(value) for value in pc.unique(column.drop_null()).to_pylist()}))
 
 
+def target_kind(column: pa.ChunkedArray) -> str:
+    """The kind of target that a column's values are: three texts or more multiclass, 0 and 1 or truth values binary,
+    other numbers regression. Two texts are meant as binary, and refused as that."""
+    if feature_type(column.type) == "category":
+        return "multiclass" if pc.count_distinct(column).as_py() > 2 else "binary"
+    values = pc.unique(column.drop_null())
+    return "binary" if all(value in (0, 1) for value in values[:3].to_pylist()) else "regression"
+
+
 def is_feature(column: pa.ChunkedArray) -> bool:
     """Whether a column can be a feature, holds some value, and is no whole number or text that differs in every row:
     that names the row, and says nothing of another."""

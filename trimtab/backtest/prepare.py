@@ -90,7 +90,7 @@ def of_file(
     if "window" not in small.training and not any(one.startswith("training.window=") for one in settings):
         training = rows.spec.training.model_copy(update={"window": max(end - rows.beginning, _TICK)})
         rows = replace(rows, spec=rows.spec.model_copy(update={"training": training}))
-    name, function = FUNCTIONS[small.kind]
+    name, function = FUNCTIONS[spec.target.kind]
     return Prepared(rows, Asked(start, end, always), {name: function}, logged=bool(small.score), notes=notes)
 
 

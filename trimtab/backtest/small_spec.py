@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from trimtab.answers import SCORE, score_names
 from trimtab.backtest import trainers
-from trimtab.backtest.files import class_names, infer_features, is_feature, require_columns
+from trimtab.backtest.files import class_names, infer_features, is_feature, require_columns, target_kind
 from trimtab.errors import SpecError
 from trimtab.records import Value
 from trimtab.spec import ModelSpec
@@ -35,7 +35,8 @@ FUNCTIONS = {
 class SmallSpec(Value):
     """What must be known of a file to backtest it; a column is named by its heading.
 
-    ``features`` are all other columns if left out, but for those that name the row. ``classes`` of a multiclass
+    ``kind`` is what the target's values say if left out (`trimtab.backtest.files.target_kind`). ``features`` are all
+    other columns if left out, but for those that name the row. ``classes`` of a multiclass
     target are those that the file holds if left out, sorted. ``score`` is what a deployed model said; of several
     classes the columns ``<score>.<class>``. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``; a maturity
     that is left out is `USUAL_MATURITY`, a window
@@ -47,7 +48,7 @@ class SmallSpec(Value):
     name: str = ""
     time: str = ""
     target: str = ""
-    kind: str = "binary"
+    kind: str = ""
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
@@ -85,7 +86,7 @@ def read_small_spec(path: Path | None, given: Mapping[str, Any]) -> SmallSpec:
     for name, option in (("time", "--time"), ("target", "--target")):
         if not getattr(small, name):
             raise SpecError(f"no {name} column is named; {option} or {name} = ... in the spec must name one")
-    if small.kind not in FUNCTIONS:
+    if small.kind and small.kind not in FUNCTIONS:
         raise SpecError(f"kind is {small.kind!r}; it must be one of {sorted(FUNCTIONS)}")
     return small
 
@@ -100,13 +101,18 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
     """
     purposes = {small.time: "time", small.target: "target"}
     require_columns(table, purposes)
+    kind, notes = small.kind, []
+    if not kind:
+        kind = "multiclass" if small.classes else target_kind(table[small.target])
+        if kind != "binary":
+            notes.append(f"--kind is left out: by its values {small.target!r} is of kind {kind}")
     classes = small.classes
-    if small.kind == "multiclass" and not classes:
+    if kind == "multiclass" and not classes:
         classes = class_names(table[small.target])
     said = [small.score + name.removeprefix(SCORE) for name in score_names(classes)] if small.score else []
     purposes |= dict.fromkeys(said, "score")
     require_columns(table, purposes | dict.fromkeys(small.features, "feature"))
-    names, notes = list(small.features), []
+    names = list(small.features)
     if not names:
         others = [column for column in table.column_names if column not in purposes]
         left_out = [column for column in others if not column or not is_feature(table[column])]
@@ -119,12 +125,12 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
         besides = f"; left out, as they name the row or hold none of numbers, texts and truth values: {left_out}"
         notes.append(f"the features are {', '.join(names)}" + (besides if left_out else ""))
     window = small.window or "7d"
-    trainer = {"name": "boosting", "function": FUNCTIONS[small.kind][0], "parameters": small.parameters}
+    trainer = {"name": "boosting", "function": FUNCTIONS[kind][0], "parameters": small.parameters}
     fields = {
         "name": re.sub(r"[^a-z0-9-]+", "-", (small.name or name).lower()).strip("-0123456789") or "file",
         "source": "file:rows",
         "event_time": small.time,
-        "target": {"name": small.target, "kind": small.kind, "classes": classes},
+        "target": {"name": small.target, "kind": kind, "classes": classes},
         "features": infer_features(table, names),
         "protected": small.protected,
         "suite": "none",

@@ -48,7 +48,10 @@ def backtest(
     spec: Annotated[Path | None, typer.Option(help="A small spec in TOML.", rich_help_panel=_FILE)] = None,
     time: Annotated[str, typer.Option(help="Column of the event time.", rich_help_panel=_FILE)] = "",
     target: Annotated[str, typer.Option(help="Column of what happened.", rich_help_panel=_FILE)] = "",
-    kind: Annotated[str, typer.Option(help="binary, multiclass or regression.", rich_help_panel=_FILE)] = "",
+    kind: Annotated[
+        str,
+        typer.Option(help="binary, multiclass or regression; what its values say if left out.", rich_help_panel=_FILE),
+    ] = "",
     features: Annotated[
         str, typer.Option(help="Columns, with commas; all others if left out.", rich_help_panel=_FILE)
     ] = "",

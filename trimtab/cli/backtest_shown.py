@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trimtab.backtest.results import ALWAYS, NEVER, POLICY, Backtest, BacktestWindow
 from trimtab.cli.terminal import console
 from trimtab.decay.signals.names import ROWS
+from trimtab.records import is_worse
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -113,7 +114,8 @@ def _why(found: Backtest, window: BacktestWindow) -> str:
     judged = next((one for one in signals if one.name == f"performance.{found.metric}"), None)
     few = any(one.name == ROWS and one.breached for one in signals)
     if str(window.ruling.action) == "NONE" and judged is not None and not judged.breached and not few:
-        return f"{judged.value:.4g} on mature outcomes; the limit is {judged.threshold:.4g}"
+        said = f"{judged.value:.4g} on mature outcomes; the limit is {judged.threshold:.4g}"
+        return f"{said}, by chance perhaps" if is_worse(found.metric, judged.value, judged.threshold) else said
     short = reason.removeprefix("nothing to act on: ").removeprefix("the incoming data is broken: ")
     return re.sub(r" \(-?[\d.e-]+ to -?[\d.e-]+\)", "", short)
 

@@ -21,7 +21,7 @@ from trimtab.decay.faults import find_faults
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.multivariate import separation
 from trimtab.decay.null_windows import calibrated, null_laws
-from trimtab.decay.performance import Performance, calibration, of_constant, one_score, realised
+from trimtab.decay.performance import Performance, against_constant, calibration, one_score, realised
 from trimtab.decay.profile import Profile
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.decay.sequential import shifts
@@ -157,7 +157,7 @@ def _performance(
         metrics=realised(spec, scores, outcomes),
         reference=at_evaluation,
         against_predecessor=against_predecessor,
-        constant=of_constant(spec, outcomes),
+        against_constant=against_constant(spec, scores, outcomes),
         calibration=calibration(*one_score(scores, outcomes)) if classified else (),
         calibration_error=calibration_error(*one_score(scores, outcomes)) if classified else None,
         reference_calibration_error=None

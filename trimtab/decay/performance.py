@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from trimtab import metrics
-from trimtab.records import Metric, Value, higher_is_better
+from trimtab.records import Metric, Value, higher_is_better, is_worse
 from trimtab.spec import ModelSpec
 
 PREDECESSOR_ROWS = 10_000
@@ -33,7 +33,7 @@ class Performance(Value):
 
     ``mature`` rows, of which ``outcomes`` have an outcome; ``metrics`` by name are empty where nothing can be said.
     ``reference`` is the policy metric at the release's evaluation, ``against_predecessor`` the release's policy metric
-    minus its predecessor's on the same rows. ``constant`` is the policy metric of the best constant answer to them, in
+    minus its predecessor's on the same rows, ``against_constant`` minus that of the best constant answer to them, in
     hindsight; None where nothing can be said. ``estimated`` is the policy metric as it was to be expected of these rows
     without their outcomes.
     """
@@ -43,7 +43,7 @@ class Performance(Value):
     metrics: dict[str, Metric] = Field(default_factory=dict)
     reference: Metric | None = None
     against_predecessor: Metric | None = None
-    constant: float | None = None
+    against_constant: Metric | None = None
     calibration: tuple[CalibrationBin, ...] = ()
     calibration_error: Metric | None = None
     reference_calibration_error: Metric | None = None
@@ -71,38 +71,36 @@ def realised(spec: ModelSpec, scores: np.ndarray, outcomes: np.ndarray) -> dict[
     return {name: metric for name, metric in found.items() if math.isfinite(metric.value)}
 
 
-def of_constant(spec: ModelSpec, outcomes: np.ndarray) -> float | None:
-    """The policy metric of the constant answer that is best for these outcomes: what a model without skill achieves.
+def against_constant(spec: ModelSpec, release: np.ndarray, outcomes: np.ndarray) -> Metric | None:
+    """The policy metric of the release minus that of the best constant answer to the same rows, in hindsight: what a
+    model without skill achieves.
 
     Parameters
     ----------
-    outcomes
-        Of shape (rows,), float64, all known.
+    release, outcomes
+        Scores and what happened, as `realised` takes them.
 
     Returns
     -------
-    float or None
-        None where nothing can be said.
+    Metric or None
+        With the paired 95 % interval, which is narrow beside the metric's own: what makes rows hard makes them so for
+        both. None where nothing can be said.
     """
     if not measurable(spec, outcomes):
         return None
-    metric, accurate = spec.policy_metric, spec.policy_metric == "accuracy"
+    constant = best_constant(spec, outcomes)
+    said = np.broadcast_to(constant, (len(outcomes), *np.shape(constant)))
+    return _difference(spec, release, said, outcomes, confidence=0.95)
+
+
+def best_constant(spec: ModelSpec, outcomes: np.ndarray) -> float | np.ndarray:
+    """The one answer that the policy metric likes best for these outcomes: a number, of several classes (classes,)."""
     if spec.target.kind == "regression":
-        best = np.median(outcomes) if metric == "mean_absolute_error" else outcomes.mean()
-    elif spec.target.kind == "binary":
-        best = float(outcomes.mean() >= 0.5) if accurate else outcomes.mean()
-    else:
-        best = np.bincount(outcomes.astype(np.int64), minlength=len(spec.target.classes)) / len(outcomes)
-    said = np.broadcast_to(best, (len(outcomes), *np.shape(best)))
-    found = metrics.compare(
-        spec.target.kind,
-        outcomes,
-        {"constant": said},
-        metrics=[metric],
-        threshold=spec.serving.decision_threshold,
-        resamples=0,
-    ).scores["constant"][metric]
-    return found.value if math.isfinite(found.value) else None
+        return float(np.median(outcomes) if spec.policy_metric == "mean_absolute_error" else outcomes.mean())
+    if spec.target.kind == "binary":
+        share = float(outcomes.mean())
+        return float(share >= 0.5) if spec.policy_metric == "accuracy" else share
+    return np.bincount(outcomes.astype(np.int64), minlength=len(spec.target.classes)) / len(outcomes)
 
 
 def against_predecessor(
@@ -122,13 +120,17 @@ def against_predecessor(
     Metric or None
         In the metric's own unit; None where nothing can be said.
     """
-    if not measurable(spec, outcomes):
-        return None
+    return _difference(spec, release, predecessor, outcomes, confidence) if measurable(spec, outcomes) else None
+
+
+def _difference(
+    spec: ModelSpec, release: np.ndarray, other: np.ndarray, outcomes: np.ndarray, confidence: float
+) -> Metric | None:
     difference = metrics.compare(
         spec.target.kind,
         outcomes,
-        {"release": release, "predecessor": predecessor},
-        baseline="predecessor",
+        {"release": release, "other": other},
+        baseline="other",
         metrics=[spec.policy_metric],
         threshold=spec.serving.decision_threshold,
         confidence=confidence,
@@ -176,4 +178,4 @@ def loss_limit(reference: Metric, drop: float) -> float:
 
 def is_lost(metric: Metric, limit: float) -> bool:
     """Whether the metric's whole interval is worse than the limit."""
-    return metric.high < limit if higher_is_better(metric.name) else metric.low > limit
+    return is_worse(metric.name, metric.high if higher_is_better(metric.name) else metric.low, limit)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trimtab.ledger import Entry, Ledger
 from trimtab.pages.colours import ACTION_COLOURS
 from trimtab.pages.document import document, text, write_document
-from trimtab.records import Release, Ruling, Validation
+from trimtab.records import Release, Retraining, Ruling, Validation
 from trimtab.settings import Settings
 
 PICTURE = "window.png"
@@ -16,12 +16,16 @@ PICTURE = "window.png"
 SHOWN_RULINGS = 13
 """How many of a model's rulings the page shows: the newest, and twelve before it."""
 
+_LOOKED_BACK = 20
+"""Validations in which that of the last retraining is looked for."""
+
 _STYLE = """
 header{display:flex;flex-wrap:wrap;gap:4px 24px;align-items:baseline;justify-content:space-between}
 nav a,.links a{margin-right:16px;white-space:nowrap}.links{font-size:14px;margin:8px 0 0}
 h2{font-size:19px}h2 .soft{font-size:14px;font-weight:400;margin-left:8px}
 .glance a{display:inline-block;margin:8px 20px 0 0;text-decoration:none}
 .said{margin:6px 0;overflow-wrap:anywhere}
+.halt{border-left:4px solid #b5332a;padding-left:10px}.halt .links{margin-left:8px}
 .action{display:inline-block;border-radius:10px;padding:0 10px;font-weight:600;font-size:12px;line-height:20px;
 color:#fff}
 h2 .action{font-size:14px;line-height:24px;border-radius:12px;margin-left:6px;vertical-align:2px}
@@ -46,11 +50,15 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A model: the version that its newest ruling judged, and its rulings, that of the latest window first."""
+    """A model: the version that its newest ruling judged, and its rulings, that of the latest window first.
+
+    ``stopped`` is why its last retraining stopped, and the addresses of what is to be read on that; None if it did not.
+    """
 
     model: str
     version: str
     judged: tuple[Judged, ...]
+    stopped: tuple[str, tuple[tuple[str, str], ...]] | None = None
 
 
 def write_front_page(settings: Settings) -> None:
@@ -87,7 +95,30 @@ def _watched(settings: Settings, ledger: Ledger, model: str) -> Watched:
     entries = ledger.entries(Ruling, model, newest=SHOWN_RULINGS)
     judged = sorted((_judged(settings, ledger, entry) for entry in entries), key=lambda one: one.ruling.end)[::-1]
     release = ledger.find(Release, judged[0].ruling.release_id)
-    return Watched(model, release.version if release else "", tuple(judged))
+    return Watched(model, release.version if release else "", tuple(judged), _stopped(settings, ledger, model))
+
+
+def _stopped(settings: Settings, ledger: Ledger, model: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+    """Of a retraining whose rows failed the suite, unless another has ended since."""
+    validations = [
+        (entry, entry.record)
+        for entry in ledger.entries(Validation, model, newest=_LOOKED_BACK)
+        if isinstance(entry.record, Validation) and entry.record.subject_id.startswith("snapshot-")
+    ]
+    ended = ledger.entries(Retraining, model, newest=1)
+    if not validations or validations[-1][1].success or (ended and ended[0].sequence > validations[-1][0].sequence):
+        return None
+    entry, found = validations[-1]
+    failed = "; ".join(
+        f"{one.column or 'the rows'}: {one.expected}, observed {one.observed}" for one in found.failed[:2]
+    )
+    page = (settings.reports_dir / found.page).is_file() if found.page else False
+    links = ((("validation", found.page),) if page else ()) + (
+        (("run", settings.flow_run_url(entry.flow_run_id)),) if entry.flow_run_id else ()
+    )
+    count = "1 expectation" if len(found.failed) == 1 else f"{len(found.failed)} expectations"
+    rows = f"{count} of suite {found.suite} failed on its {found.rows:,} rows"
+    return f"the last retraining stopped, and what served before still serves: {rows} ({failed})", links
 
 
 def _judged(settings: Settings, ledger: Ledger, entry: Entry) -> Judged:
@@ -137,9 +168,16 @@ def _section(watched: Watched) -> str:
     window = f"version {text(watched.version)}, window {ruling.start:%Y-%m-%d %H:%M} to {_until(ruling)} UTC"
     return (
         f'<section id="{model}"><h2>{model} {_action(ruling)}<span class="soft">{window}</span></h2>'
-        f'<p class="said">{_sentence(ruling)}</p>{picture}'
+        f'<p class="said">{_sentence(ruling)}</p>{_halt(watched)}{picture}'
         f'<p class="links">{_links((*newest.links, ("all its files", f"{watched.model}/")))}</p>{table}</section>'
     )
+
+
+def _halt(watched: Watched) -> str:
+    if watched.stopped is None:
+        return ""
+    why, links = watched.stopped
+    return f'<p class="said halt">{_capital(why)} <span class="links">{_links(links)}</span></p>'
 
 
 def _links(links: Sequence[tuple[str, str]]) -> str:
@@ -155,4 +193,8 @@ def _until(ruling: Ruling) -> str:
 
 
 def _sentence(ruling: Ruling) -> str:
-    return text(f"{ruling.reason[:1].upper()}{ruling.reason[1:]}.")
+    return _capital(ruling.reason)
+
+
+def _capital(said: str) -> str:
+    return text(f"{said[:1].upper()}{said[1:]}.")

@@ -73,10 +73,11 @@ class DecayPolicy(Part):
 class Alert(Part):
     """Who is told when a model's state changes: a Prefect notification block, as ``<block type>/<block name>``.
 
-    They are told when an action of ``on`` comes, when what calls for it becomes other, and when it is over.
+    They are told when an action of ``on`` comes, when what calls for it becomes other, and when it is over. ``FAILED``
+    among them: of each run of the model's flows that failed, so that no retraining fails unseen.
     """
 
     block: str = Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
-    on: tuple[Literal["BLOCK", "ROLLBACK", "RETRAIN", "ALERT"], ...] = Field(
-        default=("BLOCK", "ROLLBACK", "RETRAIN", "ALERT"), min_length=1
+    on: tuple[Literal["BLOCK", "ROLLBACK", "RETRAIN", "ALERT", "FAILED"], ...] = Field(
+        default=("BLOCK", "ROLLBACK", "RETRAIN", "ALERT", "FAILED"), min_length=1
     )

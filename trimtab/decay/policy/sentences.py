@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from trimtab.decay.signals import names
-from trimtab.records import Signal
+from trimtab.records import Signal, is_worse
 
 _NAMED = 3
 """Of many that are breached, so many are named."""
@@ -19,11 +19,7 @@ def tell(prefix: str, breached: Sequence[Signal]) -> str:
 
 def calm(measured: Sequence[Signal]) -> str:
     """What a window says on which nothing is to be done."""
-    said = [
-        f"{signal.name.removeprefix(names.PERFORMANCE)} is {_interval(signal)} ({signal.detail})"
-        for signal in measured
-        if signal.name.startswith(names.PERFORMANCE)
-    ]
+    said = [_realised(one) for one in measured if one.name.startswith(names.PERFORMANCE)]
     if too_few := next((one for one in measured if one.name == names.OUTCOMES and one.breached), None):
         said = [
             f"performance cannot be judged: {too_few.value:,.0f} mature outcomes of the "
@@ -31,6 +27,14 @@ def calm(measured: Sequence[Signal]) -> str:
         ]
     said += [f"{signal.detail} drifted" for signal in measured if signal.name == names.DRIFTED_SHARE]
     return "nothing to act on: " + ("; ".join(said) or "nothing could be measured")
+
+
+def _realised(signal: Signal) -> str:
+    """A metric that is not lost; where only its interval keeps it from that, this is said."""
+    metric = signal.name.removeprefix(names.PERFORMANCE)
+    beyond = is_worse(metric, signal.value, signal.threshold)
+    doubt = f", beyond the limit of {signal.threshold:.4g}, which may be chance" if beyond else ""
+    return f"{metric} is {_interval(signal)} ({signal.detail}){doubt}"
 
 
 def _rows(found: Sequence[Signal]) -> str:
@@ -92,8 +96,8 @@ def _lost(found: Sequence[Signal]) -> str:
 def _without_skill(found: Sequence[Signal]) -> str:
     lost = found[0]
     return (
-        f"the model is worse than one constant answer: {lost.name.removeprefix(names.SKILL)} is {_interval(lost)} on "
-        f"{lost.rows:,} mature outcomes, and that of the best constant is {lost.threshold:.4g}"
+        f"the model is worse than one constant answer: on {lost.rows:,} mature outcomes "
+        f"{lost.name.removeprefix(names.SKILL)} is {lost.detail}, a difference of {_interval(lost)}"
     )
 
 

@@ -45,11 +45,12 @@ def of_skill(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     already, is told by this alone.
     """
     found = window.performance
-    metric = found.metrics.get(spec.policy_metric)
-    if metric is None or found.constant is None:
+    metric, difference = found.metrics.get(spec.policy_metric), found.against_constant
+    if metric is None or difference is None:
         return
     too_few = "" if found.outcomes >= spec.policy.minimum_outcomes else "outcomes"
-    yield _lost(names.SKILL, metric, found.constant, "beside the best constant answer", too_few)
+    detail = f"{metric.value:.4g}, and {metric.value - difference.value:.4g} of the best constant answer"
+    yield _lost(names.SKILL, difference, 0.0, detail, too_few)
 
 
 def of_estimate(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
