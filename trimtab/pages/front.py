@@ -16,7 +16,7 @@ PICTURE = "window.png"
 SHOWN_RULINGS = 13
 """How many of a model's rulings the page shows: the newest, and twelve before it."""
 
-_LOOKED_BACK = 20
+_LOOKED_BACK = 100
 """Validations in which that of the last retraining is looked for."""
 
 _STYLE = """
