@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from trimtab import metrics
 from trimtab.errors import EvaluationError
 from trimtab.metrics import compare
 
@@ -106,6 +107,36 @@ def test_comparing_three_models_on_20000_rows_takes_seconds_at_most() -> None:
     started = time.process_time()
     compare("binary", target, scores, baseline="a")
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_the_intervals_of_many_rows_are_those_that_resampling_all_of_them_gives(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """About the same value, as wide within a sixth, and of a difference too."""
+    random = np.random.default_rng(8)
+    signal = random.normal(0, 1, 60_000)
+    target = (signal + random.normal(0, 1, 60_000) > 1) if kind == "binary" else signal + random.standard_t(5, 60_000)
+    target = target.astype(float)
+    scores = {"a": 1 / (1 + np.exp(2 - signal)), "b": 1 / (1 + np.exp(2 - signal - random.normal(0, 0.3, 60_000)))}
+    monkeypatch.setattr(metrics, "RESAMPLED_ROWS", 6_000)
+    sampled = compare(kind, target, scores, baseline="a")
+    monkeypatch.setattr(metrics, "RESAMPLED_ROWS", 60_000)
+    whole = compare(kind, target, scores, baseline="a")
+    for name, all_rows in (*whole.scores["a"].items(), *whole.differences["b"].items()):
+        few = (sampled.scores["a"] if all_rows in whole.scores["a"].values() else sampled.differences["b"])[name]
+        assert few.value == all_rows.value
+        assert few.low < few.value < few.high
+        assert (few.high - few.low) / (all_rows.high - all_rows.low) == pytest.approx(1, abs=1 / 6)
+
+
+def test_all_rows_are_resampled_where_a_class_is_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample would have next to none of it."""
+    target = (np.arange(60_000) % 2_000 == 0).astype(float)
+    scores = {"a": np.where(target == 1, 0.002, 0.0005)}
+    whole = compare("binary", target, scores, resamples=50)
+    monkeypatch.setattr(metrics, "RESAMPLED_ROWS", 6_000)
+    assert compare("binary", target, scores, resamples=50).scores["a"]["log_loss"] == whole.scores["a"]["log_loss"]
 
 
 def test_targets_too_large_to_be_squared_leave_the_metrics_that_square_them_unsaid() -> None:
