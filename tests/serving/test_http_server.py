@@ -226,3 +226,11 @@ async def test_a_caller_who_asks_for_another_protocol_is_answered_in_this_one(se
     assert statuses(answer) == [200, 200]
     assert b"POST /x  hi" in answer
     assert answer.endswith(b"GET /next  ")
+
+
+async def test_what_is_sent_through_a_tunnel_that_is_not_there_is_no_request(served):
+    """Who asks for one may send on before the answer, and what it sends was written by others."""
+    answer = await served.talk(b"CONNECT x:1 HTTP/1.1\r\ncontent-length: 22\r\n\r\nGET /inner HTTP/1.1\r\n\r\n")
+    assert statuses(answer) == [200]
+    assert b"connection: close" in answer
+    assert b"/inner" not in answer

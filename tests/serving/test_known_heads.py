@@ -133,6 +133,13 @@ def test_chunks_are_not_learnt(served):
     assert not served.server.heads
 
 
+def test_a_tunnel_is_not_learnt(served):
+    """CONNECT has no body, whatever its head says (RFC 9110, 9.3.6): no size of one is known."""
+    served.feed(b"CONNECT x:1 HTTP/1.1\r\ncontent-length: 4\r\n\r\n\r\n\r\n")
+    assert [method for method, *_ in served.handed] == ["CONNECT"]
+    assert not served.server.heads
+
+
 def test_heads_do_not_gather(served):
     for number in range(3000):
         served.feed(HEAD % (number, 2) + b"hi")
@@ -162,6 +169,8 @@ REQUESTS = st.sampled_from(
         b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nhi",
         b"POST / HTTP/1.1\r\nupgrade: h2c\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\nhi",
+        b"CONNECT x:1 HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+        b"CONNECT x:1 HTTP/1.1\r\ncontent-length: 4\r\n\r\n\r\n\r\n",
         b"POST / HTTP/1.1\ncontent-length: 6\n\n\r\n\r\nhi",
         b"POST / HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi",
         b"POST / HTTP/1.1\r\ncontent-length: +2\r\n\r\nhi",

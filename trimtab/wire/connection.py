@@ -98,7 +98,9 @@ class Connection(asyncio.Protocol):
             try:
                 self._parser.feed_data(part)
             except httptools.HttpParserUpgrade as upgrade:
-                parts += [each for each in (memoryview(part)[upgrade.args[0] :], self._head_again()) if each]
+                if self._upgrades:
+                    parts += [each for each in (memoryview(part)[upgrade.args[0] :], self._head_again()) if each]
+                # Else it is CONNECT, whose answer ends the connection: what follows was meant for another protocol.
             except httptools.HttpParserError as error:
                 self._refuse(400, f"this is no HTTP/1.1 request: {error or type(error).__name__}")
                 return
@@ -179,8 +181,11 @@ class Connection(asyncio.Protocol):
             unquote(text) if "%" in text else text,
             query.decode("latin-1"),
             self._headers,
+            self._parser.should_keep_alive()
             # One of HTTP/1.0 would have to be told that it is kept open.
-            self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0",
+            and self._parser.get_http_version() != "1.0"
+            # What a caller sends behind this it sends to another server: it must not be taken for requests.
+            and self._parser.get_method() != b"CONNECT",
         )
         self._take(self._whole)
 
@@ -306,8 +311,6 @@ class Connection(asyncio.Protocol):
         """
         method = self._parser.get_method()
         self._parser = httptools.HttpRequestParser(self)
-        if not self._upgrades:
-            return b""  # CONNECT, which was handed over like any other
         head = [b"%b %b HTTP/1.1\r\n" % (method, self._url)]
         head.extend(b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade")
         return b"".join([*head, b"\r\n"])
