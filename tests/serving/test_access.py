@@ -151,6 +151,18 @@ def test_a_token_for_one_model_opens_no_other_and_learns_of_none(guarded):
             client.withdraw("fraud")
 
 
+def test_a_token_whose_model_is_not_served_learns_of_no_other(guarded):
+    text = guarded.store.create("early", ["predict", "outcomes"], datetime.now(UTC), ["loan", "not-yet"])[1]
+    with GatewayClient(guarded.settings, text) as client:
+        for call in (
+            lambda: client.infer("not-yet", ROW),
+            lambda: client.metadata("not-yet"),
+            lambda: client.outcomes("not-yet", []),
+        ):
+            with pytest.raises(RequestError, match=r"there is no model 'not-yet'; there are \['loan'\]$"):
+                call()
+
+
 def test_the_tokens_name_is_on_record_whatever_the_caller_says_of_itself(guarded):
     keys = []
     for header in ({}, {"x-trimtab-caller": "predicts"}, {"x-trimtab-caller": "branch-7"}):

@@ -219,7 +219,7 @@ class Gateway:
             if model is None:
                 model = self._asked_model(request, caller)
                 caller = self.access.check(authorization, "predict", model, now_us, exchange.peer)
-            lane = self._switchboard.lane(model)
+            lane = self._switchboard.lane(model, caller.may_use)
             if len(request.body) > lane.limits.max_body_bytes:
                 raise RequestError(
                     413,
@@ -229,7 +229,7 @@ class Gateway:
             if is_invocation:
                 rows = parse_invocation(request, lane, now_us)
             else:
-                self._check_version(model, version)
+                _check_version(lane, version)
                 rows = lane.parser.infer(request.body, request.head.header(HEADER_LENGTH), now_us)
             rows.caller = caller.on_record(request.head.header(b"x-trimtab-caller"))
             if not rows.request_id and (request_id := request.head.header(b"x-request-id")):
@@ -261,8 +261,8 @@ class Gateway:
     async def _answer(self, method: str, parts: Sequence[str], request: Request, exchange: Exchange) -> Answer:
         match "GET" if method == "HEAD" else method, parts:
             case "POST", ["v2", "models", model, "outcomes"]:
-                self._check(request, exchange, "outcomes", model)
-                return await self._outcomes(request, model)
+                caller = self._check(request, exchange, "outcomes", model)
+                return await self._outcomes(request, model, caller)
             case "GET", ["predictions"]:
                 return await self._predictions(request, exchange)
             case "GET", ["predictions", prediction_id]:
@@ -275,15 +275,16 @@ class Gateway:
             case "GET", ["v2"]:
                 return _json({"name": "trimtab", "version": __version__, "extensions": ["outcomes", EXTENSION]})
             case "GET", ["v2", "models", model] | ["v2", "models", model, "versions", _]:
-                self._check(request, exchange, None, model)
-                self._check_version(model, *parts[4:5])
-                return await self._metadata(self._switchboard.lane(model))
+                caller = self._check(request, exchange, None, model)
+                lane = self._switchboard.lane(model, caller.may_use)
+                _check_version(lane, *parts[4:5])
+                return await self._metadata(lane)
             case "GET", ["v2", "models", model, "ready"] | ["v2", "models", model, "versions", _, "ready"]:
-                if self._switchboard.find(model) is None:
+                if (found := self._switchboard.find(model)) is None:
                     # Whoever watches over models needs no token, and is told of no others.
                     raise RequestError(404, f"there is no model {model!r}")
-                self._check_version(model, *parts[4:5])
-                return await self._ready(self._switchboard.lane(model))
+                _check_version(found, *parts[4:5])
+                return await self._ready(found)
             case "GET", ["metrics"]:
                 return _page(await self._operations.metrics((request.head.header(b"accept") or b"").decode("latin-1")))
             case "GET", ["openapi.json"]:
@@ -297,10 +298,10 @@ class Gateway:
                 return await self._administer(method, rest, request.body, caller)
         raise RequestError(404, f"there is nothing at {method} {request.head.path}; {_ADDRESSES}")
 
-    async def _outcomes(self, request: Request, model: str) -> Answer:
+    async def _outcomes(self, request: Request, model: str, caller: Caller) -> Answer:
         lane = self._switchboard.find(model)
         if lane is None and not (is_model_name(model) and (self._settings.predictions_dir / model).is_dir()):
-            self._switchboard.lane(model)
+            self._switchboard.lane(model, caller.may_use)
         binary = lane is not None and lane.route.kind == "binary"
         writer = self._switchboard.writer(model)
         classes = lane.route.classes if lane is not None else await _off_loop(writer.log.classes)
@@ -365,11 +366,6 @@ class Gateway:
         now_us = time.time_ns() // 1000
         return self.access.check(request.head.header(b"authorization"), scope, model, now_us, exchange.peer)
 
-    def _check_version(self, model: str, version: str | None = None) -> None:
-        serving = self._switchboard.lane(model).route.version
-        if version is not None and version != serving:
-            raise RequestError(404, f"version {version!r} of {model!r} does not serve; version {serving!r} does")
-
     def _asked_model(self, request: Request, caller: Caller) -> str:
         if asked := parse_qs(request.head.query).get("model"):
             return str(asked[0])
@@ -381,6 +377,12 @@ class Gateway:
     def _version_of(self, model: str) -> str | None:
         lane = self._switchboard.find(model)
         return None if lane is None else lane.route.version
+
+
+def _check_version(lane: Lane, version: str | None = None) -> None:
+    model, serving = lane.route.model, lane.route.version
+    if version is not None and version != serving:
+        raise RequestError(404, f"version {version!r} of {model!r} does not serve; version {serving!r} does")
 
 
 def _trace(request: Request) -> TraceContext | None:

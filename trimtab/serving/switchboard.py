@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from trimtab.errors import RequestError
 from trimtab.predictions.log import PredictionLog
@@ -58,17 +59,18 @@ class Switchboard:
         """The model's lane, if it has one."""
         return self._lanes.get(model)
 
-    def lane(self, model: str) -> Lane:
+    def lane(self, model: str, may_use: Callable[[str], bool] = lambda _: True) -> Lane:
         """The model's lane.
 
         Raises
         ------
         RequestError
-            404, naming the models that there are.
+            404, naming the models that there are, of those that the caller may use.
         """
         lane = self._lanes.get(model)
         if lane is None:
-            there = f"there are {sorted(self._lanes)}" if self._lanes else "no model is released yet"
+            models = sorted(filter(may_use, self._lanes))
+            there = f"there are {models}" if models else "no model is released yet"
             raise RequestError(404, f"there is no model {model!r}; {there}")
         return lane
 
