@@ -160,4 +160,5 @@ def _said(automation: Automation | AutomationCore) -> dict[str, Any]:
     said = automation.model_dump(mode="json", exclude={"id", "owner_resource"})
     said["tags"] = sorted(said["tags"])
     said["trigger"].pop("id", None)
+    said["trigger"]["expect"] = sorted(said["trigger"].get("expect", ()))  # a set, in whatever order
     return said
