@@ -70,7 +70,8 @@ class Switchboard:
         lane = self._lanes.get(model)
         if lane is None:
             models = sorted(filter(may_use, self._lanes))
-            there = f"there are {models}" if models else "no model is released yet"
+            none = "no model that the caller may use" if self._lanes else "no model"
+            there = f"there are {models}" if models else f"{none} is released yet"
             raise RequestError(404, f"there is no model {model!r}; {there}")
         return lane
 
