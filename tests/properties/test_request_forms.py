@@ -14,6 +14,7 @@ from trimtab.serving.block import Block
 from trimtab.serving.protocol import RouteParser
 from trimtab.serving.protocol.infer import parse_infer
 from trimtab.serving.protocol.invocations import parse_invocation
+from trimtab.serving.protocol.large import LEAST_BYTES, large_infer, large_invocation
 from trimtab.serving.routes import Route, RouteFeature
 
 ELEMENTS = {
@@ -23,6 +24,9 @@ ELEMENTS = {
     "boolean": st.booleans(),
 }
 DATATYPES = {"number": "FP64", "integer": "INT64", "category": "BYTES", "boolean": "BOOL"}
+NUMBERS = Route(
+    "loan", "1", "r", "http://x:1", "d", "binary", (RouteFeature("f0", "number"), RouteFeature("f1", "number"))
+)
 ODD = st.sampled_from([None, "x", True, 1, 1.5, [], {}, 2**64, 10**400])
 
 
@@ -124,6 +128,100 @@ def test_numbers_mean_the_same_as_a_matrix_as_columns_and_as_bytes(data, nested)
             same(route, by_columns, other)
 
 
+def read_by_simdjson(large, long, route, body):
+    """Hold what simdjson takes of a body to the long way; whether it takes it."""
+    found = outcome(lambda: large(body, route, 3, 7))
+    if found is not None:
+        same(route, found, outcome(lambda: long(body)))
+    return found is not None
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_what_simdjson_reads_is_what_the_long_way_reads(data):
+    """A tensor a feature, odd values, extra keys and parameters among them."""
+    route = data.draw(routes())
+    table = data.draw(tables(route))
+    inputs = tensors(route, table)
+    data.draw(st.sampled_from(inputs)).update(data.draw(st.sampled_from([{}] * 3 + ODD_TENSORS)))
+    body = {"inputs": inputs, **data.draw(st.sampled_from([{}] * 3 + ODD_BODIES))}
+    read_by_simdjson(large_infer, lambda body: parse_infer(body, None, route, 3, 7), route, encode(body))
+
+
+@settings(max_examples=300)
+@given(st.data(), st.booleans(), st.booleans())
+def test_a_matrix_that_simdjson_reads_is_what_the_long_way_reads(data, nested, odd):
+    """Rows of other lengths, lists in place of values, and brackets in strings, among others."""
+    route = data.draw(routes(types=("number",)).filter(lambda route: len(route.features) > 1))
+    table = data.draw(tables(route))
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    if odd:
+        rows = data.draw(st.lists(st.lists(st.floats(0, 1) | ODD, max_size=3), max_size=3))
+    flat = rows if nested else [value for row in rows for value in row]
+    matrix = {"name": "rows", "shape": [len(rows), len(table)], "datatype": "FP64", "data": flat}
+    matrix.update(data.draw(st.sampled_from([{}] * 3 + ODD_TENSORS)))
+    body = {"inputs": [matrix], **data.draw(st.sampled_from([{}] * 3 + ODD_BODIES))}
+    read_by_simdjson(large_infer, lambda body: parse_infer(body, None, route, 3, 7), route, encode(body))
+    frame = {"dataframe_split": {"columns": list(table), "data": rows}, **({"params": {"a": ["["]}} if nested else {})}
+    read_by_simdjson(large_invocation, lambda body: parse_invocation(body, route, 3, 7), route, encode(frame))
+
+
+ODD_TENSORS = [{"name": "other"}, {"shape": [1]}, {"shape": [2, 1]}, {"shape": [[2], 2.0]}, {"shape": [True, 2]}]
+ODD_TENSORS += [{"datatype": "FP32"}, {"datatype": "BOOL"}, {"datatype": 7}, {"data": None}, {"data": [[[1.0], 2.0]]}]
+ODD_TENSORS += [{"data": [[1.0], [2.0]], "shape": [2, 1]}, {"parameters": {"binary_data_size": 3}}, {"more": []}]
+ODD_BODIES = [{"id": "[mine"}, {"id": 7}, {"parameters": {"event_time": "2024-01-31T12:00:00Z"}}, {"parameters": None}]
+ODD_BODIES += [{"parameters": {"event_time": ["2024-01-31T12:00:00Z"]}}, {"parameters": {"event_time": "["}}]
+ODD_BODIES += [{"parameters": {"binary_data_output": True}}, {"outputs": [{"name": "score"}]}, {"more": {}}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs":[{"name":"r","shape":[2,2],"datatype":"FP64","data":[1,2.5,-0.0,4e-3]}]}',
+        b'{"inputs":[{"name":"r","shape":[2,2],"datatype":"INT64","data":[[1,2],[3,4]]}],"id":"mine"}',
+        b'{"inputs":[{"name":"f0","shape":[1],"datatype":"FP64","data":[1]},'
+        b'{"name":"f1","shape":[1,1],"datatype":"FP64","data":[9007199254740993]}],"parameters":{}}',
+        b'{"dataframe_split":{"columns":["f0","f1"],"data":[[1,2],[3,4]]},"params":{}}',
+    ],
+)
+def test_simdjson_reads_what_is_as_asked(body):
+    pytest.importorskip("simdjson", reason="pysimdjson has no wheel for this Python")
+    if b"inputs" in body:
+        assert read_by_simdjson(large_infer, lambda body: parse_infer(body, None, NUMBERS, 3, 7), NUMBERS, body)
+    else:
+        assert read_by_simdjson(large_invocation, lambda body: parse_invocation(body, NUMBERS, 3, 7), NUMBERS, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[1,2],"data":[3,4]}]}',
+        b'{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[[1],2]}],"id":"\\u005b"}',
+        b'{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[[1],2]}],"parameters":{"a":"\\u005b"}}',
+        b'\xef\xbb\xbf{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[1,2]}]}',
+        b'{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[1,2]}]}x',
+        b'{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[1,NaN]}]}',
+        b'{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[1,2]}],"id":"\xff"}',
+        b'{"inputs":[{"name":"r","shape":[1,2],"datatype":"FP64","data":[1,1e999]}]}',
+        b'{"inputs":{"name":"r"}}',
+        b'{"inputs":[7]}',
+        b"[]",
+    ],
+)
+def test_what_two_parsers_might_read_in_two_ways_is_left_to_one(body):
+    assert large_infer(body, NUMBERS, 3, 7) is None
+
+
+def test_a_body_of_many_rows_is_the_same_rows():
+    values = np.random.default_rng(7).normal(size=(4_000, 2))
+    body = encode({"inputs": [{"name": "r", "shape": [4_000, 2], "datatype": "FP64", "data": values.ravel().tolist()}]})
+    assert len(body) > LEAST_BYTES
+    (first, second) = logged(NUMBERS, RouteParser(NUMBERS, 4_000).infer(body, None, 7))
+    assert [first, second] == values.T.tolist()
+    with pytest.raises(RequestError, match="4000 rows; at most 3999"):
+        RouteParser(NUMBERS, 3_999).infer(body, None, 7)
+
+
 @pytest.mark.parametrize(
     ("tensor", "words"),
     [
@@ -137,12 +235,9 @@ def test_numbers_mean_the_same_as_a_matrix_as_columns_and_as_bytes(data, nested)
     ],
 )
 def test_a_matrix_that_is_none_is_refused_with_what_would_be_right(tensor, words):
-    route = Route(
-        "loan", "1", "r", "http://x:1", "d", "binary", (RouteFeature("f0", "number"), RouteFeature("f1", "number"))
-    )
     body = encode({"inputs": [{"name": "rows", "datatype": "FP64", **tensor}]})
     with pytest.raises(RequestError, match=words):
-        RouteParser(route, 100).infer(body, None, 7)
+        RouteParser(NUMBERS, 100).infer(body, None, 7)
 
 
 def all_numbers(table):

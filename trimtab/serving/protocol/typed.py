@@ -16,6 +16,7 @@ import msgspec
 from trimtab.serving.protocol.columns import DATATYPES
 from trimtab.serving.protocol.infer import InferRequest, parse_infer
 from trimtab.serving.protocol.invocations import parse_invocation
+from trimtab.serving.protocol.large import LEAST_BYTES, large_infer, large_invocation
 from trimtab.serving.protocol.rows import Rows, event_times
 from trimtab.serving.routes import Route, RouteFeature
 from trimtab.wire.tensors import DTYPES
@@ -58,6 +59,10 @@ class RouteParser:
             400 or 413.
         """
         if header_length is None:
+            if len(body) >= LEAST_BYTES:
+                rows = large_infer(body, self._route, self._max_rows, now_us)
+                if rows is not None:
+                    return rows
             forms = self._infer_forms
             for place, (decoder, values_of, is_matrix) in enumerate(forms):
                 try:
@@ -85,6 +90,10 @@ class RouteParser:
         RequestError
             400 or 413.
         """
+        if len(body) >= LEAST_BYTES:
+            rows = large_invocation(body, self._route, self._max_rows, now_us)
+            if rows is not None:
+                return rows
         try:
             request = self._split.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
