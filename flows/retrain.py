@@ -108,7 +108,7 @@ def retrain(
     note_decision(candidates, evaluation, decision)
     if decision.winner_id is None:
         _settle(model)
-        return _record(_retraining(why, decision, None))
+        return _ended(why, decision, None)
     winner = next(candidate for candidate in candidates if candidate.id == decision.winner_id)
     make_reference(model, winner, evaluation)
     version = _record(register(winner, decision))
@@ -118,7 +118,7 @@ def retrain(
     _record(release)
     promote(version)
     rollout.drain_previous(release)
-    return _record(_retraining(why, decision, release))
+    return _ended(why, decision, release)
 
 
 def _record(statement: R) -> R:
@@ -222,8 +222,8 @@ def _settle(model: str) -> None:
     rollout.drain_previous(release)
 
 
-def _retraining(why: Cause, decision: Decision, release: Release | None) -> Retraining:
-    return Retraining(
+def _ended(why: Cause, decision: Decision, release: Release | None) -> Retraining:
+    retraining = Retraining(
         id=content_id("retraining", why.id),
         model=why.model,
         cause_id=why.id,
@@ -232,3 +232,6 @@ def _retraining(why: Cause, decision: Decision, release: Release | None) -> Retr
         as_of=why.as_of,
         trigger=why.trigger,
     )
+    _record(retraining)
+    write_front_page(Settings.from_env())
+    return retraining

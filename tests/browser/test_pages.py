@@ -109,7 +109,7 @@ def test_the_front_page_shows_each_models_rulings_and_fits_a_narrow_window(
     page.write_text(render_front([Watched("loan", "2", judged), Watched("parcel", "1", judged[:1])], []))
     browser.set_window_size(500, 800)
     text = open_page(browser, page)
-    for said in ("2 models watched", "loan RETRAIN", "parcel RETRAIN", "version 2", HOSTILE, "earlier rulings (1)"):
+    for said in ("2 models", "loan RETRAIN", "parcel RETRAIN", "version 2", HOSTILE, "earlier rulings (1)"):
         assert said in text
 
 

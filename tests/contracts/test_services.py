@@ -59,7 +59,7 @@ def test_a_stack_is_ready_on_file_and_leaves_nothing_behind(tmp_path: Path) -> N
         found = Settings.from_env({"TRIMTAB_HOME": str(tmp_path)})
         assert found.gateway_url == supervisor.settings.gateway_url
         assert httpx.get(found.gateway_url).is_success
-        assert "0 models watched" in (found.reports_dir / "index.html").read_text()
+        assert "0 models" in (found.reports_dir / "index.html").read_text()
         stack = supervisor._stack
         assert len(members(stack)) == 4
     assert members(stack) == []

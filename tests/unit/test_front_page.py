@@ -44,14 +44,45 @@ def ruling(number: int, release: str, model: str, action: Action = Action.NONE, 
     )
 
 
+def failed_validation(model: str, subject: str) -> Validation:
+    """Of a retraining's rows: one expectation failed."""
+    failure = FailedExpectation(
+        expectation="between", column="<amount>", expected="at most 9", observed="3 of 240 rows"
+    )
+    return Validation(
+        id="validation-of-a-retraining",
+        model=model,
+        subject_id=subject,
+        suite="loan",
+        suite_digest="0",
+        success=False,
+        expectations=4,
+        rows=240,
+        failed=(failure,),
+    )
+
+
 def page_of(settings: Settings) -> str:
     write_front_page(settings)
     return (settings.reports_dir / "index.html").read_text()
 
 
-def test_before_any_ruling_the_page_says_that_no_model_is_watched(tmp_path: Path) -> None:
+def test_before_any_release_the_page_says_that_there_is_none(tmp_path: Path) -> None:
     """An empty home has a page all the same."""
-    assert "No model was judged yet" in page_of(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
+    assert "No model was released yet" in page_of(Settings.from_env({"TRIMTAB_HOME": str(tmp_path)}))
+
+
+def test_a_model_is_there_from_its_first_release_on(home: tuple[Settings, Ledger, Release]) -> None:
+    """Before a window was judged, with what serves; and with why it does not, if its first retraining stopped."""
+    settings, ledger, release = home
+    ledger.append(release.model_copy(update={"id": "release-of-claims", "model": "claims"}))
+    ledger.append(failed_validation("parcel", ledger.records(Snapshot, release.model)[-1].id))
+    page = page_of(settings)
+    claims, parcel = (page.split(f'<section id="{model}">')[1].split("</section>")[0] for model in ("claims", "parcel"))
+    assert f"version {release.version}, since {release.since:%Y-%m-%d %H:%M} UTC" in claims
+    assert "No window was judged yet" in claims
+    assert "No version was released yet." in parcel
+    assert "The last retraining stopped: 1 expectation" in parcel
 
 
 def test_it_links_to_what_is_there_only(home: tuple[Settings, Ledger, Release]) -> None:
@@ -85,21 +116,7 @@ def test_a_retraining_that_stopped_is_told_until_another_ends(home: tuple[Settin
     """With what failed and where to read on; the validation of a window's rows is no retraining's."""
     settings, ledger, release = home
     ledger.append(ruling(1, release.id, release.model, Action.RETRAIN))
-    snapshot = ledger.records(Snapshot, release.model)[-1]
-    failure = FailedExpectation(
-        expectation="between", column="<amount>", expected="at most 9", observed="3 of 240 rows"
-    )
-    failed = Validation(
-        id="validation-of-a-retraining",
-        model=release.model,
-        subject_id=snapshot.id,
-        suite="loan",
-        suite_digest="0",
-        success=False,
-        expectations=4,
-        rows=240,
-        failed=(failure,),
-    )
+    failed = failed_validation(release.model, ledger.records(Snapshot, release.model)[-1].id)
     of_rows = failed.model_copy(update={"id": "validation-of-a-window", "subject_id": release.id})
     ledger.append(of_rows)
     assert "last retraining stopped" not in page_of(settings)

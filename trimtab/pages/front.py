@@ -1,9 +1,10 @@
-"""The first of the reports' pages: every model that is watched, what was ruled of it last, and where to read more."""
+"""The first of the reports' pages: every model, what was ruled of it last, and where to read more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from trimtab.ledger import Entry, Ledger
 from trimtab.pages.colours import ACTION_COLOURS
@@ -52,12 +53,15 @@ class Judged:
 class Watched:
     """A model: the version that its newest ruling judged, and its rulings, that of the latest window first.
 
-    ``stopped`` is why its last retraining stopped, and the addresses of what is to be read on that; None if it did not.
+    Of one that was not judged yet, ``version`` is what serves and ``since`` the time from which it does; both are empty
+    if none was released. ``stopped`` is why its last retraining stopped, and the addresses of what is to be read on
+    that; None if it did not.
     """
 
     model: str
     version: str
     judged: tuple[Judged, ...]
+    since: datetime | None = None
     stopped: tuple[str, tuple[tuple[str, str], ...]] | None = None
 
 
@@ -70,7 +74,8 @@ def write_front_page(settings: Settings) -> None:
         If the ledger cannot be read.
     """
     ledger = Ledger(settings.ledger)
-    watched = [_watched(settings, ledger, model) for model in ledger.models(Ruling)]
+    models = {model for kind in (Ruling, Release, Validation) for model in ledger.models(kind)}
+    watched = [_watched(settings, ledger, model) for model in sorted(models)]
     links = [(title, f"{name}/") for title, name in _FOLDERS if (settings.reports_dir / name).is_dir()]
     links += [("Prefect", settings.prefect_url), ("MLflow", settings.mlflow_url)]
     write_document(settings.reports_dir / "index.html", render_front(watched, links))
@@ -78,9 +83,9 @@ def write_front_page(settings: Settings) -> None:
 
 def render_front(watched: Sequence[Watched], links: Sequence[tuple[str, str]]) -> str:
     """The page, as HTML; ``links`` (what they show, address) lead to what belongs to no one model."""
-    newest = max((one.judged[0].ruling.end for one in watched), default=None)
+    newest = max((one.judged[0].ruling.end for one in watched if one.judged), default=None)
     until = f", latest window to {newest:%Y-%m-%d %H:%M} UTC" if newest else ""
-    models = f"{len(watched)} model{'' if len(watched) == 1 else 's'} watched{until}"
+    models = f"{len(watched)} model{'' if len(watched) == 1 else 's'}{until}"
     body = (
         f'<header><div><h1>trimtab</h1><div class="soft">{models}</div></div><nav>{_links(links)}</nav></header>'
         f"{_glance(watched)}{''.join(_section(one) for one in watched)}"
@@ -94,8 +99,9 @@ _FOLDERS = (("Demo", "demo"), ("Dossiers", "dossiers"))
 def _watched(settings: Settings, ledger: Ledger, model: str) -> Watched:
     entries = ledger.entries(Ruling, model, newest=SHOWN_RULINGS)
     judged = sorted((_judged(settings, ledger, entry) for entry in entries), key=lambda one: one.ruling.end)[::-1]
-    release = ledger.find(Release, judged[0].ruling.release_id)
-    return Watched(model, release.version if release else "", tuple(judged), _stopped(settings, ledger, model))
+    release = ledger.find(Release, judged[0].ruling.release_id) if judged else ledger.latest(Release, model)
+    version, since = (release.version, release.since) if release else ("", None)
+    return Watched(model, version, tuple(judged), since, _stopped(settings, ledger, model))
 
 
 def _stopped(settings: Settings, ledger: Ledger, model: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
@@ -118,7 +124,8 @@ def _stopped(settings: Settings, ledger: Ledger, model: str) -> tuple[str, tuple
     )
     count = "1 expectation" if len(found.failed) == 1 else f"{len(found.failed)} expectations"
     rows = f"{count} of suite {found.suite} failed on its {found.rows:,} rows"
-    return f"the last retraining stopped, and what served before still serves: {rows} ({failed})", links
+    serves = ", and what served before still serves" if ledger.latest(Release, model) else ""
+    return f"the last retraining stopped{serves}: {rows} ({failed})", links
 
 
 def _judged(settings: Settings, ledger: Ledger, entry: Entry) -> Judged:
@@ -139,12 +146,29 @@ def _judged(settings: Settings, ledger: Ledger, entry: Entry) -> Judged:
 def _glance(watched: Sequence[Watched]) -> str:
     """Above the models: each with its newest ruling, where there are several; where there is none, why."""
     if not watched:
-        return "<section>No model was judged yet. Each is, window by window, from its first release on.</section>"
-    links = (f'<a href="#{text(one.model)}">{text(one.model)} {_action(one.judged[0].ruling)}</a>' for one in watched)
+        return "<section>No model was released yet. Each is judged from its first release on.</section>"
+    links = (
+        f'<a href="#{text(one.model)}">{text(one.model)} {_action(one.judged[0].ruling) if one.judged else ""}</a>'
+        for one in watched
+    )
     return f'<p class="glance">{"".join(links)}</p>' if len(watched) > 1 else ""
 
 
 def _section(watched: Watched) -> str:
+    return _judged_section(watched) if watched.judged else _unjudged_section(watched)
+
+
+def _unjudged_section(watched: Watched) -> str:
+    model = text(watched.model)
+    if watched.since is None:
+        serves, said = "", "No version was released yet."
+    else:
+        serves = f'<span class="soft">version {text(watched.version)}, since {watched.since:%Y-%m-%d %H:%M} UTC</span>'
+        said = "No window was judged yet: the first is when it has ended and the model's watch has run."
+    return f'<section id="{model}"><h2>{model} {serves}</h2><p class="said">{said}</p>{_halt(watched)}</section>'
+
+
+def _judged_section(watched: Watched) -> str:
     newest, *earlier = watched.judged
     ruling, model = newest.ruling, text(watched.model)
     picture = (
