@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -177,12 +178,26 @@ def test_a_kind_that_is_left_out_is_what_the_values_say(loans: Path) -> None:
         ([0, 1, None, 1], "binary"),
         ([True, False], "binary"),
         ([1.0, 0.0], "binary"),
-        ([1, 2, 1], "regression"),
+        ([1, 2, 1], "binary"),
+        ([1, 2, 3], "regression"),
         ([0, 1, 0.5], "regression"),
         (["a", "b", "c", None], "multiclass"),
         (["no", "yes"], "binary"),
     ):
         assert target_kind(pa.chunked_array([values])) == kind
+
+
+@pytest.mark.parametrize(("negative", "positive"), [("NO", "yes, paid"), ("1", "2")])
+def test_a_target_of_two_values_is_told_which_is_positive(loans: Path, negative: str, positive: str) -> None:
+    """Texts or numbers: the very backtest that 0 and 1 give."""
+    (loans.parent / "plain.csv").write_bytes(loans.read_bytes())
+    arguments = [*("--time", "at", "--target", "repaid", "--features", "income"), *("--from", "2024-03-01")]
+    plain = asked(str(loans.parent / "plain.csv"), *arguments, "--always", "never")
+    rows = pd.read_csv(loans)
+    rows["repaid"] = rows["repaid"].map({0: negative, 1: positive})
+    rows.to_csv(loans.parent / "named.csv", index=False)
+    named = asked(str(loans.parent / "named.csv"), *arguments, "--always", "never", "--positive", positive)
+    assert named.replace("named", "plain") == plain
 
 
 @pytest.mark.parametrize(
@@ -192,7 +207,15 @@ def test_a_kind_that_is_left_out_is_what_the_values_say(loans: Path) -> None:
         (("--time", "when", "--target", "repaid"), "there is no column 'when', which is to be the time; there are"),
         (("--time", "income", "--target", "repaid"), "it must hold times, such as"),
         (("--time", "region", "--target", "repaid"), "holds '(north|south)' in row 1; it must hold times in ISO 8601"),
-        (("--time", "at", "--target", "region"), "holds '(north|south)' .* names of classes are of kind multiclass"),
+        (("--time", "at", "--target", "region"), "'north' and 'south'; --positive, .* such as --positive south"),
+        (("--time", "at", "--target", "region", "--kind", "multiclass"), "--positive, .* such as --positive south"),
+        (("--time", "at", "--target", "region", "--positive", "east"), r"it must be one of two values"),
+        (("--time", "at", "--target", "income", "--positive", "1"), r"and \d[\d]* more; it must be one of two values"),
+        (("--time", "at", "--target", "regio", "--positive", "north"), "no column 'regio', which is to be the target"),
+        (
+            ("--time", "at", "--target", "region", "--positive", "north", "--kind", "multiclass"),
+            "only a binary target has a positive value",
+        ),
         (
             ("--time", "at", "--target", "income", "--kind", "binary"),
             "a binary target is 0 or 1: other numbers are of kind regression",

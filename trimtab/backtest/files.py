@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _MOST_HEADING_BYTES = 1_000_000
 _MOST_FILLERS, _LEAST_NUMBERS = 3, 20
 """A column of a CSV holds numbers where at most so many texts are none, and so many others differ: fewer are codes."""
+
+_SHOWN_VALUES = 10
 
 FeatureType = Literal["number", "integer", "category", "boolean"]
 
@@ -181,12 +184,49 @@ def class_names(column: pa.ChunkedArray) -> tuple[str, ...]:
 
 
 def target_kind(column: pa.ChunkedArray) -> str:
-    """The kind of target that a column's values are: three texts or more multiclass, 0 and 1 or truth values binary,
-    other numbers regression. Two texts are meant as binary, and refused as that."""
+    """The kind of target that a column's values are: two of them binary, other numbers regression, texts multiclass."""
     if feature_type(column.type) == "category":
         return "multiclass" if pc.count_distinct(column).as_py() > 2 else "binary"
     values = pc.unique(column.drop_null())
-    return "binary" if all(value in (0, 1) for value in values[:3].to_pylist()) else "regression"
+    is_binary = len(values) == 2 or all(value in (0, 1) for value in values[:3].to_pylist())
+    return "binary" if is_binary else "regression"
+
+
+def require_binary(name: str, column: pa.ChunkedArray) -> None:
+    """Refuse a column of two values of which none says which is 1.
+
+    Raises
+    ------
+    SpecError
+        With what says so.
+    """
+    values = pc.unique(column.drop_null())
+    if len(values) == 2 and not set(values.to_pylist()) <= {0, 1}:
+        one, other = sorted(map(class_name, values.to_pylist()))
+        raise SpecError(
+            f"target {name!r} holds {one!r} and {other!r}; --positive, or positive = ... in the spec, says which of "
+            f"them is 1, such as --positive {shlex.quote(other)}"
+        )
+
+
+def with_positive(table: pa.Table, name: str, positive: str) -> pa.Table:
+    """The table with its target as 1 where it is the positive value, 0 where it is the other, null where it is null.
+
+    Raises
+    ------
+    SpecError
+        If the target does not hold two values, or neither of them is the positive one.
+    """
+    column = table[name]
+    known = pc.unique(column.drop_null())
+    values = [class_name(value) for value in known[:_SHOWN_VALUES].to_pylist()]
+    if len(known) != 2 or positive not in values:
+        more = f", and {len(known) - len(values)} more" if len(known) > len(values) else ""
+        raise SpecError(
+            f"positive is {positive!r}, but target {name!r} holds {sorted(values)}{more}; it must be one of two values"
+        )
+    is_positive = pc.equal(column, known[values.index(positive)]).cast(pa.int64())
+    return table.set_column(table.column_names.index(name), name, is_positive)
 
 
 def is_feature(column: pa.ChunkedArray) -> bool:
@@ -283,8 +323,8 @@ def _target(spec: ModelSpec, values: pd.Series[Any], known: np.ndarray) -> pd.Se
         wanted = "0 or 1" if spec.target.kind == "binary" else "a number"
         raise SourceError(
             f"target {spec.target.name!r} holds {values.iloc[int(np.argmax(wrong))]!r} ({int(wrong.sum())} such rows); "
-            f"a {spec.target.kind} target is {wanted}, or empty where it is not known; names of classes are of kind "
-            "multiclass"
+            f"a {spec.target.kind} target is {wanted}, or empty where it is not known; names of three classes and more "
+            "are of kind multiclass"
         )
     return numbers
 

@@ -18,7 +18,7 @@ from trimtab.backtest.cells import texts_among_numbers
 from trimtab.backtest.files import past_rows, read_file, unread_numbers
 from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.run import Asked, Every
-from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings
+from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings, with_target
 from trimtab.backtest.workshop import Deployment
 from trimtab.decay.answers import of_known_classes, scores_of
 from trimtab.decay.measuring import spans_before
@@ -68,7 +68,7 @@ def of_file(
     SourceError, SpecError
         If the file, the spec or a row is wrong, or the span is empty.
     """
-    table = read_file(path)
+    table = with_target(small, read_file(path))
     spec, notes = model_spec(small, path.stem, table)
     notes += _doubtful_cells(path, table, spec, small)
     if not small.maturity and not any(one.startswith("label_maturity=") for one in settings):

@@ -16,7 +16,15 @@ from pydantic import BaseModel, Field, ValidationError
 
 from trimtab.answers import SCORE, score_names
 from trimtab.backtest import trainers
-from trimtab.backtest.files import class_names, infer_features, is_feature, require_columns, target_kind
+from trimtab.backtest.files import (
+    class_names,
+    infer_features,
+    is_feature,
+    require_binary,
+    require_columns,
+    target_kind,
+    with_positive,
+)
 from trimtab.errors import SpecError
 from trimtab.records import Value
 from trimtab.spec import ModelSpec
@@ -35,7 +43,8 @@ FUNCTIONS = {
 class SmallSpec(Value):
     """What must be known of a file to backtest it; a column is named by its heading.
 
-    ``kind`` is what the target's values say if left out (`trimtab.backtest.files.target_kind`). ``features`` are all
+    ``kind`` is what the target's values say if left out (`trimtab.backtest.files.target_kind`). ``positive`` is the
+    value of a binary target that counts as 1, where its two values are not 0 and 1. ``features`` are all
     other columns if left out, but for those that name the row. ``classes`` of a multiclass
     target are those that the file holds if left out, sorted. ``score`` is what a deployed model said; of several
     classes the columns ``<score>.<class>``. ``window`` and ``maturity`` are spans such as ``7d`` or ``12h``; a maturity
@@ -49,6 +58,7 @@ class SmallSpec(Value):
     time: str = ""
     target: str = ""
     kind: str = ""
+    positive: str = ""
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
@@ -88,7 +98,23 @@ def read_small_spec(path: Path | None, given: Mapping[str, Any]) -> SmallSpec:
             raise SpecError(f"no {name} column is named; {option} or {name} = ... in the spec must name one")
     if small.kind and small.kind not in FUNCTIONS:
         raise SpecError(f"kind is {small.kind!r}; it must be one of {sorted(FUNCTIONS)}")
+    if small.positive and small.kind not in ("", "binary"):
+        raise SpecError(f"kind is {small.kind!r}, and only a binary target has a positive value; leave one of them out")
     return small
+
+
+def with_target(small: SmallSpec, table: pa.Table) -> pa.Table:
+    """The table with its target as 0 and 1, if the spec says which value is the positive one.
+
+    Raises
+    ------
+    SpecError
+        If the table lacks the target, or it holds no such two values.
+    """
+    if not small.positive:
+        return table
+    require_columns(table, {small.target: "target"})
+    return with_positive(table, small.target, small.positive)
 
 
 def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec, tuple[str, ...]]:
@@ -107,6 +133,8 @@ def model_spec(small: SmallSpec, name: str, table: pa.Table) -> tuple[ModelSpec,
         if kind != "binary":
             notes.append(f"--kind is left out: by its values {small.target!r} is of kind {kind}")
     classes = small.classes
+    if kind != "regression":
+        require_binary(small.target, table[small.target])
     if kind == "multiclass" and not classes:
         classes = class_names(table[small.target])
     said = [small.score + name.removeprefix(SCORE) for name in score_names(classes)] if small.score else []

@@ -52,6 +52,10 @@ def backtest(
         str,
         typer.Option(help="binary, multiclass or regression; what its values say if left out.", rich_help_panel=_FILE),
     ] = "",
+    positive: Annotated[
+        str,
+        typer.Option(help="Which of a target's two values is 1, if they are not 0 and 1.", rich_help_panel=_FILE),
+    ] = "",
     features: Annotated[
         str, typer.Option(help="Columns, with commas; all others if left out.", rich_help_panel=_FILE)
     ] = "",
@@ -86,7 +90,7 @@ def backtest(
     home = read_settings()
     given = {
         **{"time": time, "target": target, "kind": kind, "score": score, "window": window, "maturity": maturity},
-        **{"features": _columns(features), "protected": _columns(protected)},
+        **{"features": _columns(features), "protected": _columns(protected), "positive": positive},
     }
     of_file = bool(Path(subject).suffix) or Path(subject).is_file()
     if of_file:
