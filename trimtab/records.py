@@ -277,7 +277,8 @@ class Action(StrEnum):
 class Signal(Value):
     """One thing that was measured on a window, beside its threshold.
 
-    ``held``: it would not be breached by this window alone; it was before, and is not back by the policy's margin.
+    ``calm`` is what is held against the evaluation was there; None of all else. ``held``: it would not be breached by
+    this window alone; it was before, and is not back by the policy's margin.
     """
 
     name: str
@@ -288,6 +289,7 @@ class Signal(Value):
     breached: bool
     rows: int
     detail: str = ""
+    calm: float | None = None
     held: bool = False
 
 

@@ -13,7 +13,7 @@ from tasks.monitoring.window import Window
 from trimtab.decay.performance import Performance
 from trimtab.decay.signals.names import DRIFT, ESTIMATED, PERFORMANCE
 from trimtab.pages.colours import ACTION_COLOURS
-from trimtab.records import Action, Ruling, Signal, higher_is_better
+from trimtab.records import Action, Ruling, Signal
 
 TOP_FEATURES = 12
 PAST_WINDOWS = 60
@@ -54,7 +54,7 @@ def draw_over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None
     if not found and not expected:
         _nothing(axes, "no mature outcomes yet")
         return
-    _limits(axes, window, {one.end: signal.threshold for one, signal in [*expected, *found]})
+    _limits(axes, {one.end: signal for one, signal in [*expected, *found]})
     if expected:
         ends = [one.end for one, _ in expected]
         ranges = zip(*((signal.low, signal.high) for _, signal in expected), strict=True)
@@ -85,12 +85,16 @@ def _named(rulings: Sequence[Ruling], name: str) -> list[tuple[Ruling, Signal]]:
     return [(one, signal) for one, signal in signals if signal.low is not None and signal.high is not None]
 
 
-def _limits(axes: Any, window: Window, limits: Mapping[datetime, float]) -> None:
+def _limits(axes: Any, signals: Mapping[datetime, Signal]) -> None:
     """The limit (dashed) and the value at evaluation (dotted), by window; of a single window from side to side."""
-    ends, drop = sorted(limits), window.spec.policy.performance_drop
-    gain = drop if higher_is_better(window.spec.policy_metric) else -drop
-    for above, style in ((0.0, "--"), (gain, ":")):
-        values = [limits[end] + above for end in ends]
+    limits = {end: signal.threshold for end, signal in signals.items()}
+    # Older rulings do not say it.
+    calm = {end: signal.calm for end, signal in signals.items() if signal.calm is not None}
+    for shown, style in ((limits, "--"), (calm, ":")):
+        if not shown:
+            continue
+        ends = sorted(shown)
+        values = [shown[end] for end in ends]
         draw = functools.partial(axes.plot, ends, values) if len(ends) > 1 else functools.partial(axes.axhline, *values)
         draw(color="#888888", linewidth=1, linestyle=style)
 

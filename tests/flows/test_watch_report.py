@@ -160,7 +160,7 @@ def verdict(column: str, drifted: bool) -> Verdict:
 
 def test_the_picture_shows_what_was_estimated_beside_what_was_realised(world: World) -> None:
     """An estimate is there before any outcome is, with its interval, and in windows of both they are told apart."""
-    lost = {"threshold": 0.6, "breached": False, "rows": 240}
+    lost = {"threshold": 0.6, "breached": False, "rows": 240, "calm": 0.55}
     estimate = Signal(name="estimated.log_loss", value=0.52, low=0.5, high=0.54, **lost)
     outcomes = Signal(name="performance.log_loss", value=0.55, low=0.45, high=0.65, **lost)
     window = open_window.fn("loan", RELEASED + timedelta(days=3))
@@ -181,8 +181,7 @@ def test_the_picture_shows_what_was_estimated_beside_what_was_realised(world: Wo
         assert drawn == intervals
         assert "estimated" in axes.get_legend_handles_labels()[1]
         limits = [line for line in axes.lines if line.get_color() == "#888888"]
-        drop = window.spec.policy.performance_drop
-        assert sorted(float(line.get_ydata()[0]) for line in limits) == pytest.approx([0.6 - drop, 0.6])
+        assert sorted(float(line.get_ydata()[0]) for line in limits) == pytest.approx([0.55, 0.6])
         for line in limits:
             across = line.get_transform().transform(np.column_stack([line.get_xdata(orig=False), line.get_ydata()]))
             left, right = axes.bbox.intervalx

@@ -187,6 +187,18 @@ def test_a_kind_that_is_left_out_is_what_the_values_say(loans: Path) -> None:
         assert target_kind(pa.chunked_array([values])) == kind
 
 
+def test_a_history_of_two_days_is_split_and_told_by_the_hour(loans: Path) -> None:
+    """A third of it is not the midnight before its first row, and its windows are not all called by one day."""
+    rows = pd.read_csv(loans)
+    rows["at"] = pd.date_range("2024-01-01", periods=len(rows), freq="40s")
+    rows.to_csv(loans, index=False)
+    told = asked(str(loans), "--time", "at", "--target", "repaid", "--features", "income", "--maturity", "1h")
+    assert "--from is left out: the rows before 2024-01-01 14:00:00, a third of the time" in told
+    assert "2024-01-01 14:00 " in told
+    assert "--window is left out: it is 5 hours" in told
+    assert "2024-01-01 19:00 " in told
+
+
 @pytest.mark.parametrize(("negative", "positive"), [("NO", "yes, paid"), ("1", "2")])
 def test_a_target_of_two_values_is_told_which_is_positive(loans: Path, negative: str, positive: str) -> None:
     """Texts or numbers: the very backtest that 0 and 1 give."""

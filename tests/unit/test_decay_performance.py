@@ -7,12 +7,15 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from trimtab.decay.fairness import selection
 from trimtab.decay.performance import (
+    Performance,
     against_constant,
     against_predecessor,
+    allowed_drop,
     best_constant,
     calibration,
     is_lost,
     loss_limit,
+    of_best_constant,
     realised,
 )
 from trimtab.decay.slices import group_rows
@@ -75,11 +78,13 @@ def test_the_best_constant_achieves_what_a_model_without_skill_does(spec, kind, 
     constant = best_constant(asked, known)
     said = np.broadcast_to(constant, (len(known), *np.shape(constant)))
     assert realised(asked, said, known)[metric].value == pytest.approx(best, abs=1e-12)
+    assert of_best_constant(asked, known) == pytest.approx(best, abs=1e-12)
     same = against_constant(asked, said, known)
     assert same is not None
     assert same.low == same.value == same.high == 0
     if kind != "regression":
         assert against_constant(asked, np.broadcast_to(said[0], (20, *said.shape[1:])), np.ones(20)) is None
+        assert of_best_constant(asked, np.ones(20)) is None
 
 
 def test_the_difference_from_a_constant_is_paired(spec):
@@ -103,6 +108,27 @@ def test_a_worse_release_differs_from_its_predecessor_beyond_doubt(spec):
     equal = against_predecessor(spec, scores, scores, outcomes, 0.99)
     assert equal is not None
     assert equal.low <= 0 <= equal.high
+
+
+@pytest.mark.parametrize(
+    ("metric", "at_evaluation", "constant", "drop", "allowed"),
+    [
+        ("log_loss", 0.006, 0.0128, None, 0.00068),
+        ("root_mean_squared_error", 2_500.0, 9_500.0, None, 700.0),
+        ("roc_auc", 0.8, 0.5, None, 0.03),
+        ("roc_auc", 0.45, 0.5, None, 0.0),
+        ("log_loss", 0.7, 0.69, None, 0.0),
+        ("log_loss", 0.7, None, None, 0.0),
+        ("log_loss", 0.006, 0.0128, 0.03, 0.03),
+    ],
+)
+def test_a_tenth_of_what_it_was_better_than_a_constant_may_be_lost(
+    spec, metric, at_evaluation, constant, drop, allowed
+):
+    """In every unit and at every base rate, unless the spec states a number."""
+    policy = spec.policy.model_copy(update={"performance_drop": drop})
+    reference = Metric(name=metric, value=at_evaluation, low=at_evaluation, high=at_evaluation, rows=100)
+    assert allowed_drop(policy, Performance(reference=reference, constant=constant)) == pytest.approx(allowed)
 
 
 def test_a_metric_is_lost_only_when_its_whole_interval_is_beyond_the_limit():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -34,8 +34,9 @@ from trimtab.training.snapshots import conform, load_rows
 from trimtab.training.windows import training_span, training_windows
 
 _TICK = timedelta(microseconds=1)
-_USUAL_WINDOWS, _SPARE = 12, 1.25
-"""How many windows a history should hold at least, and by how much its usual window exceeds what can be judged."""
+_USUAL_WINDOWS, _FEW_WINDOWS, _SPARE = 12, 4, 1.25
+"""How many windows a history should hold at least, how many will do, and by how much its usual window exceeds what can
+be judged."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,28 @@ def of_file(
     _require_rows_before(rows, start)
     end = end or rows.last + _TICK
     if start is None:
-        third = rows.beginning + (rows.last - rows.beginning) / 3
-        start = third.replace(hour=0, minute=0, second=0, microsecond=0)
-        notes = (*notes, f"--from is left out: the rows before {start:%Y-%m-%d}, a third of the time, come before")
+        start = _third(rows.beginning, rows.last)
+        notes = (*notes, f"--from is left out: the rows before {_moment(start)}, a third of the time, come before")
     _require_order(start, end)
     if "window" not in small.training and not any(one.startswith("training.window=") for one in settings):
         training = rows.spec.training.model_copy(update={"window": max(end - rows.beginning, _TICK)})
         rows = replace(rows, spec=rows.spec.model_copy(update={"training": training}))
     name, function = FUNCTIONS[spec.target.kind]
     return Prepared(rows, Asked(start, end, always), {name: function}, logged=bool(small.score), notes=notes)
+
+
+def _third(beginning: datetime, last: datetime) -> datetime:
+    """A third of the way, at the beginning of a day; of a short history at that of an hour, minute or second."""
+    span = last - beginning
+    third = beginning + span / 3
+    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
+        if unit <= span / 12:
+            return third - (third - datetime.min.replace(tzinfo=third.tzinfo)) % unit
+    return third
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}" if moment.time() == time.min else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _doubtful_cells(path: Path, table: pa.Table, spec: ModelSpec, small: SmallSpec) -> tuple[str, ...]:
@@ -109,15 +123,19 @@ def _doubtful_cells(path: Path, table: pa.Table, spec: ModelSpec, small: SmallSp
 
 
 def usual_window(rows: PastRows) -> timedelta:
-    """Whole weeks, else days, else hours, that hold as many rows as the policy needs outcomes; a week if none do."""
+    """Whole weeks, else days, else hours, that hold as many rows as the policy needs outcomes; a week if none do.
+
+    So many that the history holds a dozen windows, or else a few.
+    """
     policy, span = rows.spec.policy, rows.last - rows.beginning
     window: timedelta
     needed = _SPARE * max(policy.minimum_rows, policy.minimum_outcomes)
     least = span * (needed / rows.table.num_rows)
-    for unit in (timedelta(days=7), timedelta(days=1), timedelta(hours=1)):
-        window = unit * max(1, ceil(least / unit))
-        if window * _USUAL_WINDOWS <= span:
-            return window
+    for windows in (_USUAL_WINDOWS, _FEW_WINDOWS):
+        for unit in (timedelta(days=7), timedelta(days=1), timedelta(hours=1)):
+            window = unit * max(1, ceil(least / unit))
+            if window * windows <= span:
+                return window
     return timedelta(days=7)
 
 

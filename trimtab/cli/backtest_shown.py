@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,9 @@ def _windows(found: Backtest, of_why: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    title = f"{found.name} from {found.start:%Y-%m-%d} to {found.end:%Y-%m-%d}"
+    by_day = all(window.ruling.start.time() == time.min for window in found.windows)
+    form = "%Y-%m-%d" if by_day else "%Y-%m-%d %H:%M"
+    title = f"{found.name} from {found.start:{form}} to {found.end:{form}}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("window", "rows", "version", found.metric):
         table.add_column(heading, justify="left" if heading == "window" else "right", no_wrap=True)
@@ -70,7 +73,7 @@ def _windows(found: Backtest, of_why: int) -> Table:
     for window in found.windows:
         ruling, value = window.ruling, window.metrics.get(POLICY)
         table.add_row(
-            f"{ruling.start:%Y-%m-%d}",
+            f"{ruling.start:{form}}",
             f"{window.rows:,}",
             window.version,
             "" if value is None else f"{value:.4f}",

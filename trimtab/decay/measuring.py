@@ -21,7 +21,7 @@ from trimtab.decay.faults import find_faults
 from trimtab.decay.measurements import Measurements
 from trimtab.decay.multivariate import separation
 from trimtab.decay.null_windows import calibrated, null_laws
-from trimtab.decay.performance import Performance, against_constant, calibration, one_score, realised
+from trimtab.decay.performance import Performance, against_constant, calibration, of_best_constant, one_score, realised
 from trimtab.decay.profile import Profile
 from trimtab.decay.reference import OUTCOME, Reference
 from trimtab.decay.sequential import shifts
@@ -156,6 +156,7 @@ def _performance(
         **counts,
         metrics=realised(spec, scores, outcomes),
         reference=at_evaluation,
+        constant=of_best_constant(spec, numbers(reference.judged, OUTCOME)),
         against_predecessor=against_predecessor,
         against_constant=against_constant(spec, scores, outcomes),
         calibration=calibration(*one_score(scores, outcomes)) if classified else (),

@@ -8,12 +8,14 @@ import numpy as np
 from pydantic import Field
 
 from trimtab import metrics
+from trimtab.decay.standard_error import with_standard_error
 from trimtab.records import Metric, Value, higher_is_better, is_worse
-from trimtab.spec import ModelSpec
+from trimtab.spec import DecayPolicy, ModelSpec
 
 PREDECESSOR_ROWS = 10_000
 """The newest rows of a release's probation on which its predecessor is scored too."""
 
+SHARE_OF_SKILL = 0.1
 CALIBRATION_BINS = 10
 MINIMUM_OF_A_CLASS = 5
 
@@ -32,7 +34,8 @@ class Performance(Value):
     """What a release achieved on the predictions that are old enough for their outcomes to be known.
 
     ``mature`` rows, of which ``outcomes`` have an outcome; ``metrics`` by name are empty where nothing can be said.
-    ``reference`` is the policy metric at the release's evaluation, ``against_predecessor`` the release's policy metric
+    ``reference`` is the policy metric at the release's evaluation, ``constant`` that of the best constant answer to the
+    rows that it was evaluated on, ``against_predecessor`` the release's policy metric
     minus its predecessor's on the same rows, ``against_constant`` minus that of the best constant answer to them, in
     hindsight; None where nothing can be said. ``estimated`` is the policy metric as it was to be expected of these rows
     without their outcomes.
@@ -42,6 +45,7 @@ class Performance(Value):
     outcomes: int = 0
     metrics: dict[str, Metric] = Field(default_factory=dict)
     reference: Metric | None = None
+    constant: float | None = None
     against_predecessor: Metric | None = None
     against_constant: Metric | None = None
     calibration: tuple[CalibrationBin, ...] = ()
@@ -101,6 +105,17 @@ def best_constant(spec: ModelSpec, outcomes: np.ndarray) -> float | np.ndarray:
         share = float(outcomes.mean())
         return float(share >= 0.5) if spec.policy_metric == "accuracy" else share
     return np.bincount(outcomes.astype(np.int64), minlength=len(spec.target.classes)) / len(outcomes)
+
+
+def of_best_constant(spec: ModelSpec, outcomes: np.ndarray) -> float | None:
+    """The policy metric of the best constant answer to rows with these outcomes, of shape (rows,); None where nothing
+    can be said."""
+    if not measurable(spec, outcomes):
+        return None
+    constant = best_constant(spec, outcomes)
+    said = np.broadcast_to(constant, (len(outcomes), *np.shape(constant)))
+    value, _ = with_standard_error(spec.policy_metric, outcomes, said, spec.serving.decision_threshold)
+    return value if math.isfinite(value) else None
 
 
 def against_predecessor(
@@ -169,6 +184,17 @@ def measurable(spec: ModelSpec, outcomes: np.ndarray) -> bool:
         ones = int(np.sum(outcomes == 1))
         return min(ones, len(outcomes) - ones) >= MINIMUM_OF_A_CLASS
     return len(outcomes) >= 2
+
+
+def allowed_drop(policy: DecayPolicy, found: Performance) -> float:
+    """How much worse than at evaluation the policy metric may be: the policy's ``performance_drop``, or else
+    `SHARE_OF_SKILL` of what the release was better than a constant answer; 0 if it never was."""
+    if policy.performance_drop is not None:
+        return policy.performance_drop
+    if found.reference is None or found.constant is None:
+        return 0.0
+    better = found.reference.value - found.constant
+    return SHARE_OF_SKILL * max(better if higher_is_better(found.reference.name) else -better, 0.0)
 
 
 def loss_limit(reference: Metric, drop: float) -> float:

@@ -24,22 +24,22 @@ class DecayPolicy(Part):
     """When to act (trimtab/decay/policy/). Every number is a threshold that rulings quote.
 
     ``performance_drop``: a realised metric counts as lost when its whole interval is worse than the release's reference
-    by more than this, in the metric's unit. ``drift_effect``: a feature counts as drifted only when its PSI is at
-    least this *and* significant by ``drift``. ``retrain_without_skill``: a model that does worse than one constant
-    answer is retrained too, whatever it was at evaluation. ``significance`` is that of intervals that are looked at
-    again and again. ``persistence`` = (k, m): k of the last m windows. ``maximum_null_rise``: by how much a feature's
-    share of missing values may rise above the training reference before the window counts as broken; the rise must
-    also be significant, and large against the reference's own share (``faults.null_odds``). ``probation``: for how
-    long a new release is held against its predecessor; it is rolled back when it does worse by more than
-    ``rollback_drop``.
-    ``hysteresis``: what was breached stays so until it is back by this share of the way from its threshold to where it
-    is calm. ``expected``: when an estimated loss retrains. ``cooldown`` after a retraining or a rollback; at most
-    ``budget`` retrainings in any ``budget_period``; ``breaker`` retrainings in a row in vain, and none starts until a
-    person closes the breaker.
+    by more than this, in the metric's unit; None: by more than a tenth of what the release was better at its evaluation
+    than the best constant answer, which suits every unit and every base rate. ``drift_effect``: a feature counts as
+    drifted only when its PSI is at least this *and* significant by ``drift``. ``retrain_without_skill``: a model that
+    does worse than one constant answer is retrained too, whatever it was at evaluation. ``significance`` is that of
+    intervals that are looked at again and again. ``persistence`` = (k, m): k of the last m windows.
+    ``maximum_null_rise``: by how much a feature's share of missing values may rise above the training reference before
+    the window counts as broken; the rise must also be significant, and large against the reference's own share
+    (``faults.null_odds``). ``probation``: for how long a new release is held against its predecessor; it is rolled back
+    when it does worse by more than ``rollback_drop``. ``hysteresis``: what was breached stays so until it is back by
+    this share of the way from its threshold to where it is calm. ``expected``: when an estimated loss retrains.
+    ``cooldown`` after a retraining or a rollback; at most ``budget`` retrainings in any ``budget_period``; ``breaker``
+    retrainings in a row in vain, and none starts until a person closes the breaker.
     """
 
     metric: str = ""
-    performance_drop: float = Field(default=0.03, gt=0)
+    performance_drop: float | None = Field(default=None, gt=0)
     persistence: tuple[int, int] = (1, 1)
     minimum_outcomes: int = Field(default=300, ge=20)
     minimum_rows: int = Field(default=200, ge=20)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trimtab.decay.signals import names
-from trimtab.records import Ruling, Signal, higher_is_better
+from trimtab.records import Ruling, Signal
 from trimtab.spec import ModelSpec
 
 _WITHOUT = (names.ROWS, names.VALIDATION, names.OUTCOMES, names.PREDECESSOR, names.SKILL)
@@ -56,21 +56,15 @@ def _is_beyond(spec: ModelSpec, signal: Signal) -> bool:
 def calm_value(spec: ModelSpec, signal: Signal) -> float:
     """Where a signal is when nothing is amiss: for what is held against the evaluation its value there, else the value
     of rows that are all alike."""
-    policy, family = spec.policy, signal.name.partition(".")[0]
+    if signal.calm is not None:
+        return signal.calm
+    family = signal.name.partition(".")[0]
     match family + "." if "." in signal.name else family:
-        case names.PERFORMANCE | names.ESTIMATED:
-            return _without(policy.performance_drop, signal.name.partition(".")[2], signal)
-        case names.SLICE:
-            return _without(policy.slices.drop or policy.performance_drop, spec.policy_metric, signal)
         case names.CALIBRATION:
-            return signal.threshold - policy.calibration.maximum_rise
+            return signal.threshold - spec.policy.calibration.maximum_rise
         case names.SELECTION:
             return 1.0
         case names.MULTIVARIATE:
             return 0.5
         case _:
             return 0.0
-
-
-def _without(drop: float, metric: str, signal: Signal) -> float:
-    return signal.threshold + drop if higher_is_better(metric) else signal.threshold - drop

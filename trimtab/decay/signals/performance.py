@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trimtab.decay.measurements import Measurements
-from trimtab.decay.performance import is_lost, loss_limit
+from trimtab.decay.performance import allowed_drop, is_lost, loss_limit
 from trimtab.decay.signals import names
 from trimtab.records import Metric, Signal, higher_is_better
 from trimtab.spec import ModelSpec
@@ -33,9 +33,10 @@ def of_performance(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     )
     metric = found.metrics.get(spec.policy_metric)
     if metric is not None and found.reference is not None:
-        limit = loss_limit(found.reference, policy.performance_drop)
+        limit = loss_limit(found.reference, allowed_drop(policy, found))
         detail = f"{found.reference.value:.4g} at evaluation"
-        yield _lost(names.PERFORMANCE, metric, limit, detail, "" if enough else "outcomes")
+        lost = _lost(names.PERFORMANCE, metric, limit, detail, "" if enough else "outcomes")
+        yield lost.model_copy(update={"calm": found.reference.value})
 
 
 def of_skill(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
@@ -57,10 +58,11 @@ def of_estimate(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     """The policy metric as it is expected of the incoming rows; then, for information, what became of an estimate."""
     found, reference, realised = window.estimated, window.performance.reference, window.performance
     if found is not None and reference is not None:
-        limit = loss_limit(reference, spec.policy.performance_drop)
+        limit = loss_limit(reference, allowed_drop(spec.policy, realised))
         detail = f"{reference.value:.4g} at evaluation; an estimate before outcomes, if they depend on the features as "
         enough = found.rows >= spec.policy.minimum_rows
-        yield _lost(names.ESTIMATED, found, limit, f"{detail}they did", "" if enough else "rows")
+        lost = _lost(names.ESTIMATED, found, limit, f"{detail}they did", "" if enough else "rows")
+        yield lost.model_copy(update={"calm": reference.value})
     metric, before = realised.metrics.get(spec.policy_metric), realised.estimated
     if metric is not None and before is not None:
         yield Signal(
@@ -79,7 +81,7 @@ def of_slices(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
     """The policy metric on each slice, against the same slice at evaluation."""
     rule = spec.policy.slices
     for found in window.slices:
-        limit = loss_limit(found.reference, rule.drop or spec.policy.performance_drop)
+        limit = loss_limit(found.reference, rule.drop or allowed_drop(spec.policy, window.performance))
         yield Signal(
             name=f"{names.SLICE}{found.column}.{found.value}",
             value=found.metric.value,
@@ -89,6 +91,7 @@ def of_slices(spec: ModelSpec, window: Measurements) -> Iterator[Signal]:
             breached=is_lost(found.metric, limit),
             rows=found.metric.rows,
             detail=f"{found.metric.name}, {found.reference.value:.4g} at evaluation; 1 of {len(window.slices)} slices",
+            calm=found.reference.value,
         )
 
 
