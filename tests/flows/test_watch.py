@@ -229,6 +229,22 @@ def test_of_rulings_close_to_each_other_the_one_that_may_act_is_reconciled(world
         client.delete_flow_run(run.id)
 
 
+def test_the_next_watch_of_a_schedule_makes_up_for_a_lost_event_however_late_it_starts(world: World) -> None:
+    """A run starts some seconds after its time: rulings of one a window are then more than a window apart."""
+    ruling = _ruling(world, 0, Action.RETRAIN)
+    window = open_window.fn("loan", ruling.as_of + world.model.spec.window + timedelta(seconds=4))
+    much_later = open_window.fn("loan", ruling.as_of + world.model.spec.window + 2 * DAY)
+    assert window is not None
+    assert much_later is not None
+    later = datetime.now(UTC) + 2 * GRACE
+    with get_client(sync_client=True) as client:
+        client.create_deployment(client.create_flow_from_name("retrain"), "loan", entrypoint="flows.retrain.retrain")
+        assert reconcile.fn(much_later, later) is None, "that is old news"
+        run = client.read_flow_run(_reconciled(window, later))
+        assert run.parameters["cause"] == payload(ruling)
+        client.delete_flow_run(run.id)
+
+
 def test_a_rollback_that_no_automation_started_is_started_once_while_what_was_judged_serves(world: World) -> None:
     """With the ruling's reason; once another release serves nothing is left to bring back."""
     ruling = _ruling(world, 0, Action.ROLLBACK)
