@@ -154,6 +154,18 @@ def test_a_release_that_does_worse_than_its_predecessor_is_ruled_rollback(world:
     assert window.predecessor is None
 
 
+def test_a_release_whose_predecessor_is_gone_is_watched_all_the_same(world: World) -> None:
+    """Without its artifact nothing can be rolled back to: the window is judged on the rest, as after a probation."""
+    first = world.release
+    world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=1), RELEASED + 2 * DAY)
+    world.traffic(RELEASED + 2 * DAY, RELEASED + 5 * DAY, answer=lambda scores: 1 - scores)
+    shutil.rmtree(world.settings.artifacts_dir / first.artifact_digest)
+    ruling = watch("loan", as_of=RELEASED + 4.5 * DAY)
+    assert ruling is not None
+    assert ruling.action is Action.RETRAIN, ruling.reason
+    assert not any(signal.name.startswith("against_predecessor") for signal in ruling.signals)
+
+
 def test_rows_that_are_blocked_roll_nothing_back(world: World) -> None:
     """What would be worse than its predecessor is not held against it on rows whose outcomes are broken."""
     world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=1), RELEASED + 2 * DAY)
