@@ -23,6 +23,8 @@ from trimtab.settings import Settings
 EVENT = "trimtab.state.changed"
 LATE = timedelta(days=8)
 """A change that was ruled longer ago by the clock is not told any more: a weekly watch catches up on its last run."""
+_TOLD_SIGNALS = 20
+"""Numbers in a message: chats refuse long ones (Teams from 28 KB on), and one that is refused is lost."""
 
 
 @task(task_run_name="tell of changes of {model}", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
@@ -79,11 +81,14 @@ def message(change: Change, version: str, settings: Settings, run_id: str) -> di
     reason = ruling.reason[:1].upper() + ruling.reason[1:] + "."
     since = f", since {change.since.as_of:%Y-%m-%d %H:%M} UTC" if change.since else ""
     run = settings.flow_run_url(run_id) if run_id else ""
+    breached = [signal for signal in ruling.signals if signal.breached]
+    left_out = len(breached) - _TOLD_SIGNALS
     lines = [
         reason,
         f"Before: {_told(change.before.action, change.before.families)}{since}. "
         f"Now: {_told(change.after.action, change.after.families)}.",
-        *(_line(signal) for signal in ruling.signals if signal.breached),
+        *(_line(signal) for signal in breached[:_TOLD_SIGNALS]),
+        *([f"- and {left_out} more: see the report and the run"] if left_out > 0 else []),
         f"Window {ruling.start:%Y-%m-%d %H:%M} to {ruling.end:%Y-%m-%d %H:%M} UTC, version {version}, "
         f"ruling {ruling.id}.",
         *([f"Report: {report}"] if has_report else []),

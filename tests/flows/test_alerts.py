@@ -31,9 +31,10 @@ from prefect.states import Failed
 from deployments.apply import apply
 from deployments.deliveries import deliveries, send_test
 from flows.watch import watch
-from tasks.monitoring.tell import tell_changes
+from tasks.monitoring.tell import message, tell_changes
 from tests.flows.watched import OTHERS_WARNINGS, RELEASED, ROOT, World, make_world
 from trimtab.checks import check_alerts
+from trimtab.decay.policy.state import changes
 from trimtab.errors import SpecError
 from trimtab.models import load_model
 from trimtab.records import Action, Ruling, Signal, StateChange
@@ -350,3 +351,14 @@ def test_what_was_not_delivered_is_seen_and_a_test_message_shows_it_beforehand(
     assert hindered.hindrance == "its automation is paused in Prefect"
     with get_client(sync_client=True) as client:
         client.resume_automation(paused.id)
+
+
+def test_a_message_of_many_breached_signals_is_short_enough_for_a_chat(world: World) -> None:
+    """Of a model of a thousand features that all drift the first numbers are told, and how many more there are."""
+    drifted = [Signal(name=f"drift.f{number}", value=1, threshold=0.2, breached=True, rows=1) for number in range(1000)]
+    ruling = broken_data(world, "ruling-3").model_copy(update={"signals": tuple(drifted)})
+    (change,) = changes([ruling])
+    body = message(change, "1", world.settings, "")["body"]
+    assert body.count("- drift.f") == 20
+    assert "- and 980 more: see the report and the run" in body
+    assert len(body) < 4000
