@@ -5,6 +5,7 @@ deployments/plan.py turns the event into messages; what a message says is put to
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from trimtab.settings import Settings
 EVENT = "trimtab.state.changed"
 LATE = timedelta(days=8)
 """A change that was ruled longer ago by the clock is not told any more: a weekly watch catches up on its last run."""
+_KEPT_WITHIN_S = 30
 _TOLD_SIGNALS = 20
 """Numbers in a message: chats refuse long ones (Teams from 28 KB on), and one that is refused is lost."""
 
@@ -120,7 +122,10 @@ def _untold(ledger: Ledger, model: str, now: datetime) -> Iterator[Change]:
 
 
 def _give(event_id: str, change: Change) -> None:
-    """Send the event and see that the server has taken it, unless it has it already."""
+    """Send the event and see that the server keeps it, unless it has it already.
+
+    One that has taken it and does not show it within `_KEPT_WITHIN_S`, as a slow one, is believed.
+    """
     from prefect.client.orchestration import get_client
 
     settings = Settings.from_env()
@@ -140,6 +145,10 @@ def _give(event_id: str, change: Change) -> None:
     with get_client(sync_client=True) as client:
         if not _has(client, event_id):
             client.request("POST", "/events", json=[event]).raise_for_status()
+            # A server that is killed before it has written down what it took, forgets it: it takes seconds to write.
+            end = time.monotonic() + _KEPT_WITHIN_S
+            while not _has(client, event_id) and time.monotonic() < end:
+                time.sleep(0.5)
 
 
 def _has(client: Any, event_id: str) -> bool:

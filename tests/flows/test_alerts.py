@@ -264,6 +264,9 @@ def test_what_a_server_that_was_down_did_not_take_is_told_by_the_next_watch_once
 
     (told,) = tell_changes.fn("loan", datetime.now(UTC))
     assert (told.ruling_id, told.action, told.families) == (ruling.id, Action.BLOCK, ("failed_expectations",))
+    wanted = {"filter": {"id": {"id": [told.event_id]}}}
+    kept = httpx.post(f"{world.settings.prefect_api_url}/events/filter", json=wanted, timeout=30).json()["events"]
+    assert len(kept) == 1, "what is on record as told outlives a server that is killed now"
     assert tell_changes.fn("loan", datetime.now(UTC)) == []
     until(lambda: mails[0].of("trimtab: loan BLOCK"))
     for name in ("-wal", "-shm"):
