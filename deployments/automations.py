@@ -15,7 +15,8 @@ from prefect.exceptions import ObjectNotFound
 from deployments.plan import MARK, Plan, PlannedAlert, PlannedAutomation, PlannedFailureAlert
 from trimtab.errors import SpecError
 
-_FAILED_STATES = ("Failed", "Crashed", "TimedOut")
+FAILED_STATES = ("Failed", "Crashed", "TimedOut")
+"""Ends of a run that are told of."""
 
 
 def find_blocks(client: SyncPrefectClient, wanted: Plan, server: str) -> dict[str, UUID]:
@@ -145,7 +146,7 @@ def _failure(
         description=planned.description,
         tags=sorted({*planned.tags, work_pool}),
         trigger=EventTrigger(
-            expect={f"prefect.flow-run.{state}" for state in _FAILED_STATES},
+            expect={f"prefect.flow-run.{state}" for state in FAILED_STATES},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related={"prefect.resource.role": "deployment", "prefect.resource.id": runs_of},
             for_each={"prefect.resource.id"},

@@ -17,6 +17,8 @@ DEBOUNCE = timedelta(seconds=5)
 
 FAILED = "FAILED"
 """What an alert calls a failed run, beside the actions of rulings."""
+TEST = "TEST"
+"""A change that is none: every alert on a model's state tells it, so that people see whether it would reach them."""
 _UNATTENDED = ("retrain", "rollback", "watch", "profile")
 """Flows that run with nobody looking on."""
 
@@ -227,7 +229,7 @@ def _alerts(spec: ModelSpec) -> Iterator[PlannedAlert]:
                 event="trimtab.state.changed",
                 resource=f"trimtab.model.{spec.name}",
                 block=alert.block,
-                changes=tuple(pattern for action in actions for pattern in (f"*>{action}", f"{action}>*")),
+                changes=(*(each for action in actions for each in (f"*>{action}", f"{action}>*")), TEST),
             )
 
 

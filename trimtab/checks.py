@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from trimtab.errors import LedgerError, SpecError
+from trimtab.errors import LedgerError, ServiceUnavailableError, SpecError
 from trimtab.ledger import Ledger
 from trimtab.models import load_folder, load_models, model_folders
 from trimtab.serving.tls import client_tls
@@ -27,8 +27,9 @@ class Check:
 
 
 def check_all(settings: Settings) -> list[Check]:
-    """Look at every spec, every suite, the ledger and every service. Never raises for what it finds; takes seconds."""
-    return [*check_models(settings), check_ledger(settings), *check_services(settings)]
+    """Look at every spec, suite, service and alert, and the ledger. Never raises for what it finds; takes seconds."""
+    found = [*check_models(settings), check_ledger(settings), *check_services(settings)]
+    return [*found, *check_alerts(settings)] if all(each.ok for each in found if each.what != "service") else found
 
 
 def check_models(settings: Settings) -> list[Check]:
@@ -82,6 +83,35 @@ def check_services(settings: Settings) -> list[Check]:
         else Check("service", name, False, f"not running in {settings.home}: is `trimtab up` running?")
         for setting, (name, path) in looked_at.items()
     ]
+
+
+def check_alerts(settings: Settings) -> list[Check]:
+    """Whether what the alerts had to tell in the last days was delivered; nothing where Prefect does not answer.
+
+    An alert is not ok while the newest of its messages was lost.
+    """
+    specs = [model.spec for model in load_models(settings.models_dir).values() if model.spec.alerts]
+    if not specs or not is_ours(settings, "prefect_url"):
+        return []
+    # Prefect takes a second to import.
+    from deployments.deliveries import LOOKED_BACK, deliveries
+
+    try:
+        told = deliveries(settings, specs)
+    except (ServiceUnavailableError, LedgerError):
+        return []  # said above
+    found: list[Check] = []
+    for each in told:
+        ended = [one for one in each.deliveries if one.lost is not None]
+        lost = [one for one in ended if one.lost]
+        said = f"{len(lost)} of {len(ended)} messages in {LOOKED_BACK.days} days were not delivered"
+        detail = each.hindrance or (said if each.deliveries else f"nothing to tell in {LOOKED_BACK.days} days")
+        if len(ended) < len(each.deliveries):
+            detail += f", {len(each.deliveries) - len(ended)} may be under way"
+        if lost:
+            detail += f", the last of {lost[-1].asked_at:%Y-%m-%d %H:%M} UTC: {lost[-1].lost}"
+        found.append(Check("alert", each.alert, not (each.hindrance or (ended and ended[-1].lost)), detail))
+    return found
 
 
 def _check_suite(settings: Settings, spec: ModelSpec) -> Check:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.window import Window
 from trimtab.decay.on_record import refusal
-from trimtab.decay.policy import IN_FLIGHT_FOR, retrain_cause_id
+from trimtab.decay.policy import retrain_cause_id
 from trimtab.ledger import Ledger
 from trimtab.records import Action, Retraining, Ruling
 from trimtab.settings import Settings
@@ -19,6 +19,7 @@ from trimtab.settings import Settings
 FLOWS: Mapping[Action, str] = {Action.RETRAIN: "retrain", Action.ROLLBACK: "rollback"}
 GRACE = timedelta(minutes=2)
 """How long after its ruling a run may take to appear before it counts as missed."""
+_NEXT_WATCH_LATE_BY = timedelta(days=1)
 
 
 @task(task_run_name="announce {ruling.action} of {ruling.model}", cache_policy=NO_CACHE)
@@ -47,8 +48,9 @@ def reconcile(window: Window, now: datetime) -> str | None:
     """Start the run that a ruling on this release asked for, if no automation did. Idempotent.
 
     A ruling counts as missed when it is older than `GRACE`, asked for a retraining or a rollback no more than a window
-    (or a day) ago in event time, nothing on record follows from it, its run would not be refused, and Prefect has no
-    run with it as cause. Of several the newest counts.
+    and a day ago in event time (the next watch of a schedule comes a window later, and seconds or hours late), nothing
+    on record follows from it, its run would not be refused, and Prefect has no run with it as cause. Of several the
+    newest counts.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def _missed(window: Window, now: datetime) -> Ruling | None:
             and ruling.release_id == window.release.id
             and retrain_cause_id(ruling.id) not in ended
             and now - entry.recorded_at >= GRACE
-            and window.as_of - ruling.as_of <= max(IN_FLIGHT_FOR, spec.window)
+            and window.as_of - ruling.as_of <= spec.window + _NEXT_WATCH_LATE_BY
             and refusal(spec, ledger, ruling) is None
         ):
             return ruling

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.monitoring.anomalies import show_anomalies
@@ -31,7 +31,11 @@ from trimtab.training.windows import leave_out
 @task(task_run_name="measure the window of {window.spec.name}", cache_policy=NO_CACHE)
 def measure(window: Window, incoming: pa.Table, profile: Profile, validation: Validation | None) -> Measurements:
     """All that is measured on a window, whose incoming rows have that profile: data faults, drift, performance on
-    mature outcomes, bias, anomalies."""
+    mature outcomes, bias, anomalies.
+
+    A predecessor whose artifact is not there any more is not held against: nothing could bring it back, and the rest is
+    to be seen all the same. One that was altered is an error.
+    """
     spec, reference = window.spec, reference_of(window)
     log = Settings.from_env().predictions_dir / spec.name
     columns = ["event_time", *spec.feature_names, *spec.answer_names]
@@ -85,6 +89,13 @@ def _against_predecessor(window: Window, log: Path) -> Metric | None:
     predecessor, spec = window.predecessor, window.spec
     ended = window.mature_start >= window.release.since + spec.policy.probation
     if predecessor is None or ended or predecessor.artifact_digest == window.release.artifact_digest:
+        return None
+    if not (Settings.from_env().artifacts_dir / predecessor.artifact_digest).is_dir():
+        get_run_logger().warning(
+            "version %s cannot be held against version %s, nor rolled back to it: its artifact %s is not in %s",
+            *(window.release.version, predecessor.version, predecessor.artifact_digest),
+            Settings.from_env().artifacts_dir,
+        )
         return None
     # Outcomes that stood still would tell two releases apart by how seldom each says 1.
     blocked = standing_blocks(Ledger(Settings.from_env().ledger), spec.name, window.as_of)

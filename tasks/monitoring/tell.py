@@ -5,6 +5,7 @@ deployments/plan.py turns the event into messages; what a message says is put to
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,9 @@ from trimtab.settings import Settings
 EVENT = "trimtab.state.changed"
 LATE = timedelta(days=8)
 """A change that was ruled longer ago by the clock is not told any more: a weekly watch catches up on its last run."""
+_KEPT_WITHIN_S = 30
+_TOLD_SIGNALS = 20
+"""Numbers in a message: chats refuse long ones (Teams from 28 KB on), and one that is refused is lost."""
 
 
 @task(task_run_name="tell of changes of {model}", retries=2, retry_delay_seconds=2, cache_policy=NO_CACHE)
@@ -79,11 +83,14 @@ def message(change: Change, version: str, settings: Settings, run_id: str) -> di
     reason = ruling.reason[:1].upper() + ruling.reason[1:] + "."
     since = f", since {change.since.as_of:%Y-%m-%d %H:%M} UTC" if change.since else ""
     run = settings.flow_run_url(run_id) if run_id else ""
+    breached = [signal for signal in ruling.signals if signal.breached]
+    left_out = len(breached) - _TOLD_SIGNALS
     lines = [
         reason,
         f"Before: {_told(change.before.action, change.before.families)}{since}. "
         f"Now: {_told(change.after.action, change.after.families)}.",
-        *(_line(signal) for signal in ruling.signals if signal.breached),
+        *(_line(signal) for signal in breached[:_TOLD_SIGNALS]),
+        *([f"- and {left_out} more: see the report and the run"] if left_out > 0 else []),
         f"Window {ruling.start:%Y-%m-%d %H:%M} to {ruling.end:%Y-%m-%d %H:%M} UTC, version {version}, "
         f"ruling {ruling.id}.",
         *([f"Report: {report}"] if has_report else []),
@@ -115,7 +122,10 @@ def _untold(ledger: Ledger, model: str, now: datetime) -> Iterator[Change]:
 
 
 def _give(event_id: str, change: Change) -> None:
-    """Send the event and see that the server has taken it, unless it has it already."""
+    """Send the event and see that the server keeps it, unless it has it already.
+
+    One that has taken it and does not show it within `_KEPT_WITHIN_S`, as a slow one, is believed.
+    """
     from prefect.client.orchestration import get_client
 
     settings = Settings.from_env()
@@ -135,6 +145,10 @@ def _give(event_id: str, change: Change) -> None:
     with get_client(sync_client=True) as client:
         if not _has(client, event_id):
             client.request("POST", "/events", json=[event]).raise_for_status()
+            # A server that is killed before it has written down what it took, forgets it: it takes seconds to write.
+            end = time.monotonic() + _KEPT_WITHIN_S
+            while not _has(client, event_id) and time.monotonic() < end:
+                time.sleep(0.5)
 
 
 def _has(client: Any, event_id: str) -> bool:

@@ -22,15 +22,19 @@ from uuid import uuid4
 import httpx
 import pytest
 from aiosmtpd.controller import Controller
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
 from deployments.apply import apply
+from deployments.deliveries import deliveries, send_test
 from flows.watch import watch
-from tasks.monitoring.tell import tell_changes
+from tasks.monitoring.tell import message, tell_changes
 from tests.flows.watched import OTHERS_WARNINGS, RELEASED, ROOT, World, make_world
+from trimtab.checks import check_alerts
+from trimtab.decay.policy.state import changes
 from trimtab.errors import SpecError
 from trimtab.models import load_model
 from trimtab.records import Action, Ruling, Signal, StateChange
@@ -178,6 +182,18 @@ def until_automations_are_known(settings: Settings) -> None:
         time.sleep(1)
 
 
+def broken_data(world: World, name: str) -> Ruling:
+    """A BLOCK ruling on what serves, on record."""
+    ruling = Ruling(
+        **{"id": name, "model": "loan", "release_id": world.release.id, "validation_id": None},
+        **{"start": TURNED, "end": TURNED + DAY, "as_of": TURNED + DAY, "action": Action.BLOCK, "policy_digest": "p"},
+        reason="the incoming data is broken",
+        signals=(Signal(name="failed_expectations", value=1, threshold=0, breached=True, rows=240),),
+    )
+    world.ledger.append(ruling)
+    return ruling
+
+
 def test_a_change_of_state_is_told_once_with_sentence_numbers_and_links(
     world: World, mails: tuple[Mails, int], hook: Any
 ) -> None:
@@ -239,13 +255,7 @@ def test_what_a_server_that_was_down_did_not_take_is_told_by_the_next_watch_once
     """The ruling stands, and the change is told when a server answers; killed before that is on record, not again."""
     apply(world.settings)
     until_automations_are_known(world.settings)
-    ruling = Ruling(
-        **{"id": "ruling-1", "model": "loan", "release_id": world.release.id, "validation_id": None},
-        **{"start": TURNED, "end": TURNED + DAY, "as_of": TURNED + DAY, "action": Action.BLOCK, "policy_digest": "p"},
-        reason="the incoming data is broken",
-        signals=(Signal(name="failed_expectations", value=1, threshold=0, breached=True, rows=240),),
-    )
-    world.ledger.append(ruling)
+    ruling = broken_data(world, "ruling-1")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(httpx.ConnectError):
         tell_changes.fn("loan", datetime.now(UTC))
     assert world.ledger.records(StateChange, "loan") == []
@@ -254,6 +264,9 @@ def test_what_a_server_that_was_down_did_not_take_is_told_by_the_next_watch_once
 
     (told,) = tell_changes.fn("loan", datetime.now(UTC))
     assert (told.ruling_id, told.action, told.families) == (ruling.id, Action.BLOCK, ("failed_expectations",))
+    wanted = {"filter": {"id": {"id": [told.event_id]}}}
+    kept = httpx.post(f"{world.settings.prefect_api_url}/events/filter", json=wanted, timeout=30).json()["events"]
+    assert len(kept) == 1, "what is on record as told outlives a server that is killed now"
     assert tell_changes.fn("loan", datetime.now(UTC)) == []
     until(lambda: mails[0].of("trimtab: loan BLOCK"))
     for name in ("-wal", "-shm"):
@@ -294,3 +307,61 @@ def test_a_block_that_is_not_there_is_named_before_anything_is_written(world: Wo
         apply(world.settings)
     assert "slack-webhook/nobody (trimtab: tell slack-webhook/nobody of loan) is not there" in str(refused.value)
     assert "secret/risk (trimtab: tell secret/risk of loan) is no notification block" in str(refused.value)
+
+
+def test_what_was_not_delivered_is_seen_and_a_test_message_shows_it_beforehand(
+    world: World, mails: tuple[Mails, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a webhook that is not there Prefect itself says nothing at all; the mail beside it is delivered."""
+    monkeypatch.setattr("deployments.deliveries.UNDER_WAY_FOR", timedelta(seconds=15))
+    CustomWebhookNotificationBlock(name="on-call", url="http://127.0.0.1:9/").save("on-call", overwrite=True)
+    apply(world.settings)
+    until_automations_are_known(world.settings)
+    mail, webhook = send_test(world.settings, world.model.spec)
+    assert (mail.alert, webhook.alert) == (
+        "trimtab: tell slack-webhook/mail-risk of loan",
+        "trimtab: tell custom-webhook/on-call of loan",
+    )
+    assert [one.lost for one in mail.deliveries] == [""]
+    assert "A test: messages about loan reach you." in mails[0].of("trimtab: loan test")[0]
+    assert "Prefect does not say why" in str(webhook.deliveries[0].lost)
+    before = check_alerts(world.settings)
+    assert all(each.ok for each in before)
+    assert before[1].detail == "nothing to tell in 6 days", "a test is none that was asked for"
+
+    began = datetime.now(UTC)
+    broken_data(world, "ruling-2")
+    tell_changes.fn("loan", datetime.now(UTC))
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("watch/loan")
+        run = client.create_flow_run_from_deployment(deployment.id)
+        client.set_flow_run_state(run.id, Failed(message="no disk"), force=True)
+    told = lambda: [  # noqa: E731
+        [one.lost and "lost" for one in each.deliveries if one.asked_at > began]
+        for each in deliveries(world.settings, [world.model.spec])
+    ]
+    until(lambda: told() == [[""], ["lost"], [""]])
+    good, lost, failed_run = check_alerts(world.settings)
+    assert good.ok
+    assert failed_run.ok
+    assert not lost.ok
+    assert lost.detail.startswith("1 of 1 messages in 6 days were not delivered, the last of ")
+
+    with get_client(sync_client=True) as client:
+        paused = next(each for each in client.read_automations() if each.name == mail.alert)
+        client.pause_automation(paused.id)
+    hindered = send_test(world.settings, world.model.spec)[0]
+    assert hindered.hindrance == "its automation is paused in Prefect"
+    with get_client(sync_client=True) as client:
+        client.resume_automation(paused.id)
+
+
+def test_a_message_of_many_breached_signals_is_short_enough_for_a_chat(world: World) -> None:
+    """Of a model of a thousand features that all drift the first numbers are told, and how many more there are."""
+    drifted = [Signal(name=f"drift.f{number}", value=1, threshold=0.2, breached=True, rows=1) for number in range(1000)]
+    ruling = broken_data(world, "ruling-3").model_copy(update={"signals": tuple(drifted)})
+    (change,) = changes([ruling])
+    body = message(change, "1", world.settings, "")["body"]
+    assert body.count("- drift.f") == 20
+    assert "- and 980 more: see the report and the run" in body
+    assert len(body) < 4000

@@ -154,6 +154,18 @@ def test_a_release_that_does_worse_than_its_predecessor_is_ruled_rollback(world:
     assert window.predecessor is None
 
 
+def test_a_release_whose_predecessor_is_gone_is_watched_all_the_same(world: World) -> None:
+    """Without its artifact nothing can be rolled back to: the window is judged on the rest, as after a probation."""
+    first = world.release
+    world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=1), RELEASED + 2 * DAY)
+    world.traffic(RELEASED + 2 * DAY, RELEASED + 5 * DAY, answer=lambda scores: 1 - scores)
+    shutil.rmtree(world.settings.artifacts_dir / first.artifact_digest)
+    ruling = watch("loan", as_of=RELEASED + 4.5 * DAY)
+    assert ruling is not None
+    assert ruling.action is Action.RETRAIN, ruling.reason
+    assert not any(signal.name.startswith("against_predecessor") for signal in ruling.signals)
+
+
 def test_rows_that_are_blocked_roll_nothing_back(world: World) -> None:
     """What would be worse than its predecessor is not held against it on rows whose outcomes are broken."""
     world.release_artifact(make_artifact(world.settings.artifacts_dir, seed=1), RELEASED + 2 * DAY)
@@ -226,6 +238,22 @@ def test_of_rulings_close_to_each_other_the_one_that_may_act_is_reconciled(world
         run = client.read_flow_run(_reconciled(window, later))
         assert run.parameters["cause"] == payload(rulings[0])
         assert reconcile.fn(window, later) is None
+        client.delete_flow_run(run.id)
+
+
+def test_the_next_watch_of_a_schedule_makes_up_for_a_lost_event_however_late_it_starts(world: World) -> None:
+    """A run starts some seconds after its time: rulings of one a window are then more than a window apart."""
+    ruling = _ruling(world, 0, Action.RETRAIN)
+    window = open_window.fn("loan", ruling.as_of + world.model.spec.window + timedelta(seconds=4))
+    much_later = open_window.fn("loan", ruling.as_of + world.model.spec.window + 2 * DAY)
+    assert window is not None
+    assert much_later is not None
+    later = datetime.now(UTC) + 2 * GRACE
+    with get_client(sync_client=True) as client:
+        client.create_deployment(client.create_flow_from_name("retrain"), "loan", entrypoint="flows.retrain.retrain")
+        assert reconcile.fn(much_later, later) is None, "that is old news"
+        run = client.read_flow_run(_reconciled(window, later))
+        assert run.parameters["cause"] == payload(ruling)
         client.delete_flow_run(run.id)
 
 

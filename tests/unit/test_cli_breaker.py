@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.chain import LATE, home_with_predictions
 from trimtab.cli import app
 from trimtab.decay.on_record import read_history, refusal
-from trimtab.decay.policy import retrain_cause_id
+from trimtab.decay.policy import breaker, retrain_cause_id
 from trimtab.errors import TrimtabError
 from trimtab.ledger import Ledger
 from trimtab.models import load_model
@@ -89,6 +89,25 @@ def test_a_person_closes_an_open_breaker_and_that_is_on_record(ledger: Ledger) -
     assert ledger.verify() > 0
     with pytest.raises(TrimtabError, match="is not open"):
         run("close", "loan", "--reason", "again")
+
+
+def test_a_breaker_that_was_closed_from_too_late_on_can_be_closed_from_an_earlier_moment(
+    ledger: Ledger, spec: ModelSpec
+) -> None:
+    """In a replay of history a closing as of now counts for no ruling, and would keep the breaker open for good."""
+    for day in range(3):
+        ended_in_vain(ledger, asked(ledger, str(day), 5 * day))
+    with pytest.raises(TrimtabError, match=r"as_of is 2999-01-01.*not yet here"):
+        run("close", "loan", "--reason", "for ever", "--as-of", "2999-01-01")
+    at = LATE + 40 * DAY
+    stands = lambda: breaker(spec.policy.breaker, read_history(ledger, "loan").until(at)).is_open  # noqa: E731
+    run("close", "loan", "--reason", "the feed was repaired", "--by", "Ada")
+    assert stands()
+    run("close", "loan", "--reason", "the feed was repaired", "--by", "Ada", "--as-of", at.isoformat())
+    assert not stands()
+    assert f"for rulings from {at:%Y-%m-%d %H:%M:%S} on: the feed was repaired" in run("show", "loan")
+    with pytest.raises(TrimtabError, match="is not open"):
+        run("close", "loan", "--reason", "once more", "--as-of", at.isoformat())
 
 
 def test_of_rulings_close_to_each_other_the_first_on_record_may_act(ledger: Ledger, spec: ModelSpec) -> None:

@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from trimtab.cli import backtest, blocks, breaker, data, ledger, outcomes, predictions, retention, runs, stack, tokens
+from trimtab.cli import (
+    alerts,
+    backtest,
+    blocks,
+    breaker,
+    data,
+    ledger,
+    outcomes,
+    predictions,
+    retention,
+    runs,
+    stack,
+    tokens,
+)
 from trimtab.cli.terminal import error_console
 from trimtab.errors import TrimtabError
 
@@ -29,6 +42,7 @@ app.add_typer(data.app)
 predictions.app.add_typer(retention.app)
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(breaker.app, name="breaker")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(tokens.app, name="tokens")

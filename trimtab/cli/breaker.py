@@ -32,7 +32,8 @@ def show(model: Model) -> None:
         outcome = f"released {retraining.release_id}, rolled back" if retraining.release_id else "kept the champion"
         say(f"    {retraining.as_of:%Y-%m-%d %H:%M}  {retraining.id}  {outcome}")
     for closing in ledger.records(BreakerClosed, model):
-        say(f"    closed by {closing.closed_by} at {closing.closed_at:%Y-%m-%d %H:%M:%S}: {closing.reason}")
+        said = f"at {closing.closed_at:%Y-%m-%d %H:%M:%S}, for rulings from {closing.as_of:%Y-%m-%d %H:%M:%S} on"
+        say(f"    closed by {closing.closed_by} {said}: {closing.reason}")
 
 
 @app.command("close", epilog="Example: trimtab breaker close flight-delay --reason 'new source since May, INC-17'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from trimtab.decay.policy import Breaker, History, breaker, held_back, retrain_cause_id
@@ -12,6 +12,8 @@ from trimtab.records import Action, BreakerClosed, Cause, Record, Release, Retra
 from trimtab.spec import ModelSpec
 
 R = TypeVar("R", bound=Record)
+
+_CLOCKS_DIFFER_BY = timedelta(minutes=1)
 
 
 def read_history(ledger: Ledger, model: str, before: str = "") -> History:
@@ -87,14 +89,21 @@ def plan_closing(
     Raises
     ------
     TrimtabError
-        If the breaker is not open, or nothing is said of why or who.
+        If the breaker is not open at ``as_of``, that is not yet here, or nothing is said of why or who.
     LedgerError
         If the ledger does not answer.
     """
     for what, text in (("a reason", reason), ("who closes it", closed_by)):
         if not text.strip():
             raise TrimtabError(f"closing the breaker of {spec.name} needs {what}; it goes on record")
-    stands = read_breaker(spec, ledger)
+    if as_of > closed_at + _CLOCKS_DIFFER_BY:
+        raise TrimtabError(
+            f"as_of is {as_of.isoformat()}, which is not yet here: the breaker of {spec.name} would be open until then"
+        )
+    past = read_history(ledger, spec.name)
+    # One that counts from later on only, as where history is replayed, leaves the breaker open at that moment.
+    counting = tuple(closing for closing in past.closings if closing.as_of <= as_of)
+    stands = breaker(spec.policy.breaker, past.model_copy(update={"closings": counting}))
     if not stands.is_open:
         raise TrimtabError(
             f"the breaker of {spec.name} is not open: {len(stands.in_vain)} retrainings in a row were in vain, and "
@@ -102,7 +111,7 @@ def plan_closing(
         )
     last = stands.in_vain[-1]
     return BreakerClosed(
-        id=content_id("breaker-closed", spec.name, last.id),
+        id=content_id("breaker-closed", spec.name, last.id, as_of),
         model=spec.name,
         retraining_id=last.id,
         reason=reason,
