@@ -174,6 +174,19 @@ async def test_a_caller_of_http_1_0_sees_the_end(served):
     assert statuses(await served.talk(b"GET /x HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")) == [200]
 
 
+@pytest.mark.parametrize("version", [b"1.0\r\nconnection: keep-alive", b"1.1"])
+async def test_what_comes_in_one_piece_with_the_last_request_is_not_handled(served, version):
+    """Its answer would be lost, and what it asks for be done all the same. A server that drains ends with the first."""
+    served.server.draining = version == b"1.1"
+    asked = b"".join(
+        b"POST %b HTTP/%b\r\ncontent-length: 2\r\n\r\nhi" % (path, version) for path in (b"/x", b"/later") * 2
+    )
+    assert statuses(await served.talk(asked + b"GET / HTTP/1.1\r\nx")) == [200]
+    assert not served.waiting
+    await until(lambda: not served.server.connections)
+    assert (served.server.buffered_bytes, served.server.refused.total()) == (0, 0)
+
+
 async def test_a_target_may_name_the_host(served):
     answer = await served.talk(b"GET http://gateway:8080/x?y=1 HTTP/1.1\r\nconnection: close\r\n\r\n")
     assert answer.endswith(b"GET /x y=1 ")

@@ -223,6 +223,8 @@ class Connection(asyncio.Protocol):
                 self._transport.write_eof()
         elif not keep_alive:
             self._drop_waiting()
+            # The piece that is being parsed may hold more requests: nobody would be there to be answered.
+            self._refused = True
             self._transport.close()
         elif self._waiting:
             self._next()
@@ -244,7 +246,10 @@ class Connection(asyncio.Protocol):
         limits = self._server.limits
         if self._transport is None or self._busy:
             return
-        if self._refused and now - self._last > _LINGER_S:
+        if self._transport.is_closing():
+            if now - self._last > limits.idle_s:
+                self._close_idle(now)
+        elif self._refused and now - self._last > _LINGER_S:
             self._transport.abort()
         elif self._arriving and now - self._begun_at > limits.arrival_s:
             self._refuse(408, f"the request was not complete after {limits.arrival_s:g} s")
