@@ -5,12 +5,14 @@ import contextlib
 import resource
 import socket
 import sqlite3
+import ssl
 import tracemalloc
 
 import msgspec
 import numpy as np
 import pytest
 
+from tests.certificates import Authority
 from tests.loan_artifact import make_artifact
 from tests.serving.stack import FEATURES, ROW
 from tests.serving.stack import until as process_until
@@ -32,7 +34,7 @@ from trimtab.serving.routes import Route, RouteFeature, check_route, save_routes
 from trimtab.serving.scorer import Scorer
 from trimtab.serving.switchboard import Switchboard
 from trimtab.settings import Settings
-from trimtab.wire.http import Limits
+from trimtab.wire.http import Limits, Server, listen
 from trimtab.wire.tensors import HEADER_LENGTH
 
 __all__ = ["served"]  # a fixture
@@ -120,6 +122,30 @@ async def test_a_caller_that_never_takes_its_answer_loses_its_place(served):
         await until(lambda: served.waiting)
         served.waiting.pop().answer(200, b"x" * 20_000_000)
         await until(lambda: not served.server.connections)
+
+
+async def test_callers_of_tls_count_before_they_say_anything(tmp_path):
+    """Those beyond the limit are closed at once; when one goes, another is served; and a stop waits for none."""
+    authority = Authority(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.issue("gateway"))
+    server, listener = Server(lambda _, exchange: exchange.answer(200, b"{}"), LIMITS), listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    await server.start(listener, tls)
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(LIMITS.connections + 1)]
+    assert await asyncio.wait_for(silent[-1][0].read(), 20) == b""
+    assert server.refused == {503: 1}
+    silent[0][1].write(b"GET / HTTP/1.1\r\n\r\n")  # no TLS: this one loses its place
+    await until(lambda: len(server._greeting) == LIMITS.connections - 1)
+    trusting = ssl.create_default_context(cafile=authority.file)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"{}"), 20)).startswith(b"HTTP/1.1 200")
+    await asyncio.wait_for(server.stop(0.1), 20)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    for _, each in (*silent, (reader, writer)):
+        each.close()
 
 
 @pytest.mark.parametrize("served", [ROOMY], indirect=True)
