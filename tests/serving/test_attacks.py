@@ -136,7 +136,7 @@ async def test_callers_of_tls_count_before_they_say_anything(tmp_path):
     assert await asyncio.wait_for(silent[-1][0].read(), 20) == b""
     assert server.refused == {503: 1}
     silent[0][1].write(b"GET / HTTP/1.1\r\n\r\n")  # no TLS: this one loses its place
-    await until(lambda: len(server._greeting) == LIMITS.connections - 1)
+    await until(lambda: len(server.greeting) == LIMITS.connections - 1)
     trusting = ssl.create_default_context(cafile=authority.file)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")

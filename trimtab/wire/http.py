@@ -41,7 +41,6 @@ class Server(Shared):
         super().__init__(application, limits or Limits())
         self._listener: asyncio.Server | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._greeting: set[asyncio.Task[None]] = set()
         self._tick: asyncio.TimerHandle | None = None
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
@@ -59,9 +58,9 @@ class Server(Shared):
         if self._listener is not None:
             self._listener.close()
         if self._accepting is not None:
-            for task in (self._accepting, *self._greeting):
+            for task in (self._accepting, *self.greeting):
                 task.cancel()
-            await asyncio.wait((self._accepting, *self._greeting))
+            await asyncio.wait((self._accepting, *self.greeting))
         for connection in list(self.connections):
             connection.close_if_idle()
         if self.connections:
@@ -84,13 +83,13 @@ class Server(Shared):
                 except OSError as error:  # the caller is gone already, or there are no files
                     await asyncio.sleep(0 if error.errno == errno.ECONNABORTED else _TICK_S)
                     continue
-                if len(self.connections) + len(self._greeting) >= self.limits.connections:
+                if self.is_crowded:
                     self.refused[503] += 1
                     caller.close()
                     continue
                 task = loop.create_task(self._greet(caller, tls))
-                self._greeting.add(task)
-                task.add_done_callback(self._greeting.discard)
+                self.greeting.add(task)
+                task.add_done_callback(self.greeting.discard)
 
     async def _greet(self, caller: socket.socket, tls: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
