@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trimtab.errors import RequestError
 from trimtab.serving.block import Block
-from trimtab.serving.protocol import RouteParser
+from trimtab.serving.protocol import RouteParser, large
 from trimtab.serving.protocol.infer import parse_infer
 from trimtab.serving.protocol.invocations import parse_invocation
 from trimtab.serving.protocol.large import LEAST_BYTES, large_infer, large_invocation
@@ -238,6 +238,44 @@ def test_a_matrix_that_is_none_is_refused_with_what_would_be_right(tensor, words
     body = encode({"inputs": [{"name": "rows", "datatype": "FP64", **tensor}]})
     with pytest.raises(RequestError, match=words):
         RouteParser(NUMBERS, 100).infer(body, None, 7)
+
+
+@pytest.mark.parametrize("datatype", ["FP8", "BF16", "INT4", "FP64 ", "FP", "UINT"])
+def test_a_datatype_that_is_none_of_v2s_is_refused_in_json_as_it_is_among_bytes(datatype):
+    """It only begins like one."""
+    matrix = {"name": "r", "shape": [1, 2], "datatype": datatype, "data": [1, 2]}
+    columns = [{"name": name, "shape": [1], "datatype": datatype, "data": [1]} for name in ("f0", "f1")]
+    for inputs in ([matrix], columns):
+        with pytest.raises(RequestError, match=f"datatype '{datatype}'; it must be"):
+            RouteParser(NUMBERS, 100).infer(encode({"inputs": inputs}), None, 7)
+
+
+@pytest.mark.parametrize("inputs", [("r",), ("f0", "f1")])
+def test_an_input_with_values_and_bytes_is_refused_for_one_of_them_would_not_count(inputs):
+    """By the fast way too, and whether the bytes are there or not."""
+    shape, data = ([1, 2], [1, 2]) if len(inputs) == 1 else ([1], [1])
+    tensor = {"shape": shape, "datatype": "FP64", "data": data, "parameters": {"binary_data_size": 8 * len(data)}}
+    body = encode({"inputs": [{"name": name, **tensor} for name in inputs]})
+    for sent, length in ((body, None), (body + bytes(16), b"%d" % len(body))):
+        with pytest.raises(RequestError, match="has data and binary_data_size"):
+            RouteParser(NUMBERS, 100).infer(sent, length, 7)
+    other = encode({"inputs": [{"name": name, **tensor, "parameters": {"more": 1}} for name in inputs]})
+    assert logged(NUMBERS, RouteParser(NUMBERS, 100).infer(other, None, 7)) == [
+        [1.0],
+        [2.0 if len(inputs) == 1 else 1.0],
+    ]
+
+
+def test_a_list_longer_than_simdjson_counts_is_left_to_the_long_way(monkeypatch):
+    """Its lists say at most 16,777,215 of themselves: taken for the length, the rows would hold more than they say."""
+    pytest.importorskip("simdjson", reason="pysimdjson has no wheel for this Python")
+    monkeypatch.setattr(large, "_numbers", lambda _: np.zeros(5))
+    assert (
+        large_infer(
+            encode({"inputs": [{"name": "r", "shape": [2, 2], "datatype": "FP64", "data": [0] * 4}]}), NUMBERS, 3, 7
+        )
+        is None
+    )
 
 
 def all_numbers(table):

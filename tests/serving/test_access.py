@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -396,12 +396,15 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_no
     with encrypted.client() as kept:
         assert kept.infer("loan", ROW)["score"] == [1.5]
         first = shown()
-        _, key = encrypted.authority.issue("gateway")
+        certificate, key = encrypted.authority.issue("gateway")
         second = shown()
         assert second != first
-        good = key.read_bytes()
+        good, its_certificate = key.read_bytes(), certificate.read_bytes()
         key.write_bytes(good[:40])
         assert shown() == second
+        encrypted.authority.issue("gateway", valid=timedelta(hours=-1))
+        assert shown() == second, "one that has expired is none that a caller takes"
+        certificate.write_bytes(its_certificate)
         key.write_bytes(good)
         assert shown() == second
         assert kept.infer("loan", ROW)["score"] == [1.5], "a connection from before goes on"

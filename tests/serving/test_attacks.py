@@ -5,12 +5,14 @@ import contextlib
 import resource
 import socket
 import sqlite3
+import ssl
 import tracemalloc
 
 import msgspec
 import numpy as np
 import pytest
 
+from tests.certificates import Authority
 from tests.loan_artifact import make_artifact
 from tests.serving.stack import FEATURES, ROW
 from tests.serving.stack import until as process_until
@@ -32,7 +34,7 @@ from trimtab.serving.routes import Route, RouteFeature, check_route, save_routes
 from trimtab.serving.scorer import Scorer
 from trimtab.serving.switchboard import Switchboard
 from trimtab.settings import Settings
-from trimtab.wire.http import Limits
+from trimtab.wire.http import Limits, Server, listen
 from trimtab.wire.tensors import HEADER_LENGTH
 
 __all__ = ["served"]  # a fixture
@@ -122,6 +124,30 @@ async def test_a_caller_that_never_takes_its_answer_loses_its_place(served):
         await until(lambda: not served.server.connections)
 
 
+async def test_callers_of_tls_count_before_they_say_anything(tmp_path):
+    """Those beyond the limit are closed at once; when one goes, another is served; and a stop waits for none."""
+    authority = Authority(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.issue("gateway"))
+    server, listener = Server(lambda _, exchange: exchange.answer(200, b"{}"), LIMITS), listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    await server.start(listener, tls)
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(LIMITS.connections + 1)]
+    assert await asyncio.wait_for(silent[-1][0].read(), 20) == b""
+    assert server.refused == {503: 1}
+    silent[0][1].write(b"GET / HTTP/1.1\r\n\r\n")  # no TLS: this one loses its place
+    await until(lambda: len(server.greeting) == LIMITS.connections - 1)
+    trusting = ssl.create_default_context(cafile=authority.file)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"{}"), 20)).startswith(b"HTTP/1.1 200")
+    await asyncio.wait_for(server.stop(0.1), 20)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    for _, each in (*silent, (reader, writer)):
+        each.close()
+
+
 @pytest.mark.parametrize("served", [ROOMY], indirect=True)
 async def test_a_trailer_is_no_header(served):
     """A proxy that takes identities out of headers does not look at trailers."""
@@ -172,6 +198,19 @@ async def test_bodies_that_are_being_answered_count_among_those_in_memory(served
 async def test_a_caller_of_http_1_0_sees_the_end(served):
     """It is not told that the connection stays open, so that it would wait for the end."""
     assert statuses(await served.talk(b"GET /x HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")) == [200]
+
+
+@pytest.mark.parametrize("version", [b"1.0\r\nconnection: keep-alive", b"1.1"])
+async def test_what_comes_in_one_piece_with_the_last_request_is_not_handled(served, version):
+    """Its answer would be lost, and what it asks for be done all the same. A server that drains ends with the first."""
+    served.server.draining = version == b"1.1"
+    asked = b"".join(
+        b"POST %b HTTP/%b\r\ncontent-length: 2\r\n\r\nhi" % (path, version) for path in (b"/x", b"/later") * 2
+    )
+    assert statuses(await served.talk(asked + b"GET / HTTP/1.1\r\nx")) == [200]
+    assert not served.waiting
+    await until(lambda: not served.server.connections)
+    assert (served.server.buffered_bytes, served.server.refused.total()) == (0, 0)
 
 
 async def test_a_target_may_name_the_host(served):

@@ -8,6 +8,7 @@ import pytest
 from trimtab.wire.http import Limits, Server, listen
 
 LIMITS = Limits(header_bytes=2000, body_bytes=1000, buffered_bytes=1500, connections=4)
+CROWDED = Limits(connections=4, crowded_idle_s=0.2)
 IMPATIENT = Limits(arrival_s=0.2, idle_s=0.2)
 
 
@@ -178,6 +179,22 @@ async def test_connections_beyond_the_limit_are_refused(served):
     for exchange in served.waiting:
         exchange.answer(200, b"")
     for _, writer in held:
+        writer.close()
+
+
+@pytest.mark.parametrize("served", [CROWDED], indirect=True)
+async def test_those_who_only_hold_a_connection_make_room_when_there_is_none(served):
+    """Any number of them; a request that is under way stays, and one fewer than may be are left alone."""
+    busy, *idle = [await served.connect() for _ in range(CROWDED.connections)]
+    busy[1].write(b"GET /later HTTP/1.1\r\n\r\n")
+    beyond = [await served.connect() for _ in range(200)]
+    assert len(served.server.connections) <= CROWDED.connections + 64
+    for reader, _ in idle:
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+    assert statuses(await served.talk(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")) == [200]
+    served.waiting.pop().answer(200, b"still here")
+    assert b"still here" in await busy[0].readuntil(b"here")
+    for _, writer in (busy, *idle, *beyond):
         writer.close()
 
 

@@ -1,9 +1,13 @@
 """The probe of the log's folder says why nothing can be written there, and notices when it can again."""
 
 import asyncio
+import os
 import shutil
+from types import SimpleNamespace
 
-from trimtab.serving.health import LogProbe
+import pytest
+
+from trimtab.serving.health import LogProbe, small_blocks
 
 
 async def test_a_folder_that_takes_data_is_no_reason_and_keeps_no_trace(tmp_path):
@@ -34,3 +38,10 @@ async def test_who_stops_waiting_does_not_take_the_finding_from_others(tmp_path)
     await asyncio.sleep(0)
     first.cancel()
     assert await second == ""
+
+
+@pytest.mark.parametrize(("block_bytes", "told"), [(1024, True), (4096, False), (65536, False)])
+def test_a_file_system_on_which_a_full_disk_would_end_the_gateway_is_told(tmp_path, monkeypatch, block_bytes, told):
+    """Ext4 makes such ones of volumes below 512 MB."""
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_frsize=block_bytes))
+    assert ("may be ended by SIGBUS" in small_blocks(tmp_path)) is told

@@ -186,6 +186,24 @@ def test_a_seal_that_is_cut_short_loses_and_doubles_nothing(log, monkeypatch, po
     other.close()
 
 
+def test_a_seal_that_the_disk_refuses_keeps_nothing_of_it(log, monkeypatch):
+    """The file that was written aside is as large as the segment: on a full disk the next rows need that room."""
+    log.append(make_rows(10))
+
+    def refuse(_):
+        raise PredictionLogError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log._spool, "intend", refuse)
+        with pytest.raises(PredictionLogError, match="the disk is full"):
+            log.seal()
+    assert {path.name for path in log.folder.iterdir()} == {
+        "seal.lock",
+        *(f"spool.sqlite{end}" for end in ("", "-wal", "-shm")),
+    }
+    assert sum(span.rows for span in log.seal()) == 10
+
+
 SEALER = """
 import sys
 from pathlib import Path

@@ -1,5 +1,6 @@
 """Outcomes: stated once, corrected openly, and seen only from when they were known."""
 
+import resource
 from datetime import timedelta
 
 import duckdb
@@ -8,6 +9,7 @@ import pytest
 from tests.prediction_rows import LATER, T0, make_rows
 from trimtab.errors import OutcomeConflictError, PredictionLogError, UnknownPredictionError
 from trimtab.predictions import Outcome, Outcomes, PredictionLog, Receipt, new_prediction_ids, read_window
+from trimtab.predictions.database import Database
 from trimtab.predictions.scan import register
 from trimtab.predictions.schema import id_text
 from trimtab.predictions.window import register_window
@@ -108,6 +110,23 @@ def test_outcomes_that_are_no_database_are_named(outcomes, ids):
     for use in (lambda: outcomes.add([Outcome(ids[0], 1.0, T0)]), lambda: outcomes.table(LATER)):
         with pytest.raises(PredictionLogError, match=r"outcomes\.sqlite cannot be used"):
             use()
+
+
+def test_a_file_that_the_disk_does_not_take_leaves_nothing(tmp_path):
+    """Each thread that tried left a part of it for ever. A limit on files stands for a full disk."""
+    database = Database(tmp_path / "new.sqlite", "CREATE TABLE known (one INTEGER);", 1)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))
+    try:
+        with pytest.raises(PredictionLogError, match=r"new\.sqlite cannot be used: "), database.writing():
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert list(tmp_path.iterdir()) == []
+    with database.writing() as connection:
+        connection.execute("INSERT INTO known VALUES (1)")
+    database.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["new.sqlite"]
 
 
 def test_a_window_says_which_rows_are_mature(tmp_path, outcomes, ids):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_what_cannot_work_is_refused_with_the_setting_and_the_file(
 ) -> None:
     with pytest.raises(SpecError, match=message):
         tls_context(settings_with(folder, **{name: folder / file for name, file in files.items()}))
+
+
+def test_a_certificate_that_has_expired_is_told_at_the_start(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With mutual TLS too."""
+    authority = Authority(tmp_path)
+    for valid, told in ((timedelta(hours=-1), True), (timedelta(hours=1), False)):
+        caplog.clear()
+        chain, key = authority.issue("gateway", valid)
+        for more in ({}, {"client_ca": authority.file}):
+            assert tls_context(settings_with(folder, cert=chain, key=key, **more)) is not None
+        assert ([f"{chain} has expired" in record.message for record in caplog.records] == [True, True]) is told
 
 
 def test_a_gateway_with_a_certificate_has_an_https_address(folder: Path) -> None:

@@ -182,17 +182,20 @@ class Database:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_name(f".{self.path.name}.{os.getpid()}-{threading.get_ident()}")
         aside.unlink(missing_ok=True)
-        connection = sqlite3.connect(aside, isolation_level=None)
         try:
-            connection.execute(f"PRAGMA page_size = {self._page_bytes}")
-            connection.executescript(f"BEGIN; {self._tables} PRAGMA user_version = {self._version}; COMMIT;")
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection = sqlite3.connect(aside, isolation_level=None)
+            try:
+                connection.execute(f"PRAGMA page_size = {self._page_bytes}")
+                connection.executescript(f"BEGIN; {self._tables} PRAGMA user_version = {self._version}; COMMIT;")
+                connection.execute("PRAGMA journal_mode = WAL")
+            finally:
+                connection.close()
+            # A link, unlike a rename, leaves the file of a process that was first.
+            with suppress(FileExistsError):
+                os.link(aside, self.path)
         finally:
-            connection.close()
-        # A link, unlike a rename, leaves the file of a process that was first.
-        with suppress(FileExistsError):
-            os.link(aside, self.path)
-        aside.unlink()
+            # Also where the disk is full: each thread that tries would leave one.
+            aside.unlink(missing_ok=True)
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

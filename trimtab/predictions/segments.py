@@ -108,15 +108,20 @@ def write_segment(
     ids = ordered["prediction_id"]
     times = pc.min_max(pc.cast(ordered["event_time"], pa.int64()))
     first, last = ids[0].as_py(), ids[-1].as_py()
-    pq.write_table(
-        ordered, aside, row_group_size=ROW_GROUP_ROWS, compression="none", use_dictionary=False, store_schema=True
-    )
-    sync(aside)
-    digest, size_bytes = file_digest(aside), aside.stat().st_size
-    # The digest in the name: two segments of the same ids never contend for it.
-    name = f"{first.hex()}-{last.hex()}-{digest[:16]}.parquet"
-    intend(name)
-    home.put(name, aside, digest)
+    try:
+        pq.write_table(
+            ordered, aside, row_group_size=ROW_GROUP_ROWS, compression="none", use_dictionary=False, store_schema=True
+        )
+        sync(aside)
+        digest, size_bytes = file_digest(aside), aside.stat().st_size
+        # The digest in the name: two segments of the same ids never contend for it.
+        name = f"{first.hex()}-{last.hex()}-{digest[:16]}.parquet"
+        intend(name)
+        home.put(name, aside, digest)
+    except Exception:
+        # It would keep from the log, until the next seal, what may be the last of a full disk.
+        aside.unlink(missing_ok=True)
+        raise
     aside.unlink(missing_ok=True)
     span = SealedSpan(
         home=home,

@@ -21,6 +21,7 @@ from trimtab.serving import logs
 from trimtab.serving.access import refuse_to_be_open
 from trimtab.serving.files import only_gateway_of
 from trimtab.serving.gateway import Gateway
+from trimtab.serving.health import small_blocks
 from trimtab.serving.sealing import Sealing
 from trimtab.serving.tls import tls_context
 from trimtab.settings import Settings
@@ -75,6 +76,8 @@ async def _serve(
     gc.freeze()
     host, port = listener.getsockname()[:2]
     _logger.info("listening on %s port %d, %s; models: %s", host, port, "TLS" if tls else "plain", gateway.models())
+    if reason := small_blocks(settings.home):
+        _logger.warning(reason)
     signal = await stop_signal()
     _logger.info("%s: stopping", signal.name)
     say_stopping()

@@ -13,6 +13,24 @@ _KEPT_S = 2.0
 _PROBE_BYTES = 64 * 1024  # more than a commit of one batch takes at first
 
 
+_PAGE_BYTES = 4096
+
+
+def small_blocks(folder: Path) -> str:
+    """Why a full disk would end this process rather than be told to callers; empty where it would not.
+
+    SQLite takes room for what it maps into memory (``spool.sqlite-shm``) by a byte a page. Where blocks are smaller
+    than pages the rest of each is taken when it is touched: if there is none, the kernel ends the process (SIGBUS).
+    """
+    block_bytes = os.statvfs(folder).f_frsize
+    if block_bytes >= _PAGE_BYTES:
+        return ""
+    return (
+        f"{folder} is on a file system with blocks of {block_bytes} bytes: when it is full, the gateway may be ended "
+        f"by SIGBUS; make one with blocks of {_PAGE_BYTES} (mkfs.ext4 -b {_PAGE_BYTES})"
+    )
+
+
 class LogProbe:
     """Writes a little file beside the logs and removes it. Belongs to one event loop.
 

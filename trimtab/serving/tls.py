@@ -1,11 +1,12 @@
 """TLS by configuration: what the gateway proves itself with, and what its callers hold it against.
 
 A certificate that is renewed on disk is taken up at the next handshake, without a restart; a renewal that is half
-written, or does not fit its key, leaves the one before in use and is logged.
+written, does not fit its key, or has expired, leaves the one before in use and is logged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import ssl
@@ -19,6 +20,8 @@ from trimtab.errors import SpecError
 from trimtab.settings import Settings, variable
 
 _logger = logging.getLogger(__name__)
+_EXPIRED = 10
+"""OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -82,6 +85,10 @@ class _Renewing:
         self._files = [file for file in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if file]
         self._seen = _state(self._files)
         self.context = self._current = self._build()
+        # Called at every handshake, also of a caller that names no server.
+        self.context.sni_callback = self._renew
+        if _has_expired(self.context, settings.tls_cert):
+            _logger.error("%s; callers that verify it are refused", _expired(settings))
 
     def _build(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -91,20 +98,43 @@ class _Renewing:
         if self._settings.tls_client_ca:
             _trust(context, self._settings, "tls_client_ca")
             context.verify_mode = ssl.CERT_REQUIRED
-        # Called at every handshake, also of a caller that names no server.
-        context.sni_callback = self._renew
         return context
 
     def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         if (seen := _state(self._files)) != self._seen:
             self._seen = seen
             try:
-                self._current = self._build()
+                renewed = self._build()
+                if _has_expired(renewed, self._settings.tls_cert):
+                    raise SpecError(_expired(self._settings))
+                self._current = renewed
             except SpecError as error:
                 _logger.error("%s; the certificate known until now stays in use", error)
             else:
                 _logger.info("TLS: took up %s anew", ", ".join(self._files))
         connection.context = self._current
+
+
+def _has_expired(context: ssl.SSLContext, chain: str) -> bool:
+    """Whether the certificate that a server shows is beyond its time: what a caller finds that trusts it else."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trusting.load_verify_locations(chain)
+    to_server, to_caller = ssl.MemoryBIO(), ssl.MemoryBIO()
+    caller = trusting.wrap_bio(to_caller, to_server)
+    server = context.wrap_bio(to_server, to_caller, server_side=True)
+    try:
+        for side in (caller, server, caller):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except ssl.SSLError as error:
+        return getattr(error, "verify_code", None) == _EXPIRED
+    return False
+
+
+def _expired(settings: Settings) -> str:
+    return f"{variable('tls_cert')}: the certificate {settings.tls_cert} has expired"
 
 
 def _load_pair(context: ssl.SSLContext, settings: Settings, cert: str, key: str) -> None:

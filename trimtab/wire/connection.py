@@ -15,6 +15,8 @@ from trimtab.wire.shared import Shared
 
 _logger = logging.getLogger(__name__)
 _LINGER_S = 2.0
+_MOST_TOLD = 64
+"""So many beyond the limit are told why at a time: each keeps a file open until it has read that."""
 _FRAMING = 16
 """Bytes that a message may take for each of its body: a chunk of one byte takes six."""
 _PER_HEADER_BYTES = 32
@@ -56,6 +58,8 @@ class Connection(asyncio.Protocol):
             self._refuse(503, "the server is shutting down")
         elif len(self._server.connections) > self._server.limits.connections:
             self._refuse(503, f"there are {self._server.limits.connections} connections already: try again")
+            if len(self._server.connections) > self._server.limits.connections + _MOST_TOLD:
+                self.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -223,6 +227,8 @@ class Connection(asyncio.Protocol):
                 self._transport.write_eof()
         elif not keep_alive:
             self._drop_waiting()
+            # The piece that is being parsed may hold more requests: nobody would be there to be answered.
+            self._refused = True
             self._transport.close()
         elif self._waiting:
             self._next()
@@ -244,11 +250,15 @@ class Connection(asyncio.Protocol):
         limits = self._server.limits
         if self._transport is None or self._busy:
             return
-        if self._refused and now - self._last > _LINGER_S:
+        idle_s = min(limits.idle_s, limits.crowded_idle_s) if self._server.is_crowded else limits.idle_s
+        if self._transport.is_closing():
+            if now - self._last > idle_s:
+                self._close_idle(now)
+        elif self._refused and now - self._last > _LINGER_S:
             self._transport.abort()
         elif self._arriving and now - self._begun_at > limits.arrival_s:
             self._refuse(408, f"the request was not complete after {limits.arrival_s:g} s")
-        elif not self._arriving and now - self._last > limits.idle_s:
+        elif not self._arriving and now - self._last > idle_s:
             self._close_idle(now)
 
     def _close_idle(self, now: float) -> None:

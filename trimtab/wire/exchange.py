@@ -26,6 +26,8 @@ class Limits:
     """For a request to be complete, from its first byte."""
     idle_s: float = 75.0
     """Between requests of a connection."""
+    crowded_idle_s: float = 5.0
+    """The same, while there are as many connections as may be: those who only hold one make room."""
 
 
 class Head:

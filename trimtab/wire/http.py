@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 import ssl
@@ -39,21 +40,27 @@ class Server(Shared):
     def __init__(self, application: Application, limits: Limits | None = None) -> None:
         super().__init__(application, limits or Limits())
         self._listener: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._tick: asyncio.TimerHandle | None = None
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections on a bound socket."""
         loop = asyncio.get_running_loop()
         self._on_tick()
-        self._listener = await loop.create_server(
-            lambda: Connection(self, loop), sock=listener, ssl=tls, backlog=_BACKLOG
-        )
+        if tls is not None:
+            self._accepting = loop.create_task(self._accept(listener, tls))
+            return
+        self._listener = await loop.create_server(lambda: Connection(self, loop), sock=listener, backlog=_BACKLOG)
 
     async def stop(self, timeout_s: float) -> None:
         """Accept no more; return once what is under way is answered, or after the timeout."""
         self.draining = self.stopped = True
         if self._listener is not None:
             self._listener.close()
+        if self._accepting is not None:
+            for task in (self._accepting, *self.greeting):
+                task.cancel()
+            await asyncio.wait((self._accepting, *self.greeting))
         for connection in list(self.connections):
             connection.close_if_idle()
         if self.connections:
@@ -64,6 +71,32 @@ class Server(Shared):
             connection.abort()
         if self._tick is not None:
             self._tick.cancel()
+
+    async def _accept(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
+        """Accept callers of TLS, each of whom counts from here on; asyncio would count none before its handshake is
+        over, and keep files and memory for as many as come and say nothing."""
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                try:
+                    caller, _ = await loop.sock_accept(listener)
+                except OSError as error:  # the caller is gone already, or there are no files
+                    await asyncio.sleep(0 if error.errno == errno.ECONNABORTED else _TICK_S)
+                    continue
+                if self.is_crowded:
+                    self.refused[503] += 1
+                    caller.close()
+                    continue
+                task = loop.create_task(self._greet(caller, tls))
+                self.greeting.add(task)
+                task.add_done_callback(self.greeting.discard)
+
+    async def _greet(self, caller: socket.socket, tls: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # it hung up, or spoke no TLS that is taken; ssl's errors are of this kind
+            await loop.connect_accepted_socket(
+                lambda: Connection(self, loop), caller, ssl=tls, ssl_handshake_timeout=self.limits.arrival_s
+            )
 
     def _on_tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -24,6 +24,8 @@ class Shared:
         self.application = application
         self.limits = limits
         self.connections: set[Connection] = set()
+        self.greeting: set[asyncio.Task[None]] = set()
+        """Callers of TLS who are no connection yet."""
         self.refused: Counter[int] = Counter()
         """How many connections were ended, by status, because what came was no request that is taken."""
         self.buffered_bytes = 0
@@ -34,6 +36,11 @@ class Shared:
         """Set: every answer ends its connection, so that callers go elsewhere; new ones are still taken."""
         self.stopped = False
         self.all_gone = asyncio.Event()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are as many callers as may be."""
+        return len(self.connections) + len(self.greeting) >= self.limits.connections
 
     def beginning(self, status: int, content_type: bytes) -> bytes:
         """How an answer of this second begins, up to the size of its body."""

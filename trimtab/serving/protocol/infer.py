@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from trimtab.errors import RequestError
-from trimtab.serving.protocol.columns import check_columns, check_datatype
+from trimtab.serving.protocol.columns import check_columns, check_datatype, is_datatype
 from trimtab.serving.protocol.rows import ALL_AS_JSON, Asked, Rows, decode, event_times
 from trimtab.serving.routes import Route
 from trimtab.wire.tensors import AskedOutput, InputParameters, Shape, TensorError, split_body, take_binary
@@ -57,8 +57,12 @@ def parse_infer(body: bytes, header_length: bytes | None, route: Route, max_rows
     try:
         text, binary = split_body(body, header_length)
         request = decode(_decoder, text, lambda r: check_columns(route, _columns(r, route, {}), max_rows))
+        sizes = [each.parameters.binary_data_size for each in request.inputs]
+        for each, size in zip(request.inputs, sizes, strict=True):
+            if size is not None and each.data is not None:
+                raise TensorError(f"input {each.name!r} has data and binary_data_size {size}; it must have one of them")
         arrays = take_binary(
-            [(each.name, each.datatype, each.shape, each.parameters.binary_data_size) for each in request.inputs],
+            [(each.name, each.datatype, each.shape, size) for each, size in zip(request.inputs, sizes, strict=True)],
             binary,
         )
     except TensorError as error:
@@ -160,7 +164,7 @@ def _matrix_columns(tensor: Tensor, route: Route, arrays: dict[str, Any]) -> lis
         raise RequestError(
             400, f"columns {odd} are no numbers, so model {route.model!r} takes an input for each of {names}, not one"
         )
-    if not tensor.datatype.startswith(("FP", "INT", "UINT")):
+    if not is_datatype(tensor.datatype) or tensor.datatype in ("BOOL", "BYTES"):
         raise RequestError(400, f"input {tensor.name!r} has datatype {tensor.datatype!r}; it must be FP64")
     values = arrays.get(tensor.name, tensor.data)
     if values is None:

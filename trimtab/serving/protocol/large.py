@@ -95,7 +95,9 @@ def _matrix(body: bytes, tensor: Any, lists: int, route: Route, max_rows: int) -
     if tensor["datatype"] not in DTYPES or tensor["datatype"] == "BOOL":
         return 0, None
     if len(data) == n * width and _brackets(body) == lists:
-        return n, _numbers(data)
+        values = _numbers(data)
+        # simdjson counts no further than to 16,777,215: an array of that length may be a longer one.
+        return n, values if values is not None and len(values) == n * width else None
     return n, _nested_numbers(body, data, width, lists) if len(data) == n else None
 
 

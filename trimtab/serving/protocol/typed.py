@@ -27,6 +27,9 @@ _ELEMENTS: dict[str, Any] = {
     "category": str,
     "boolean": bool,
 }
+_IN_JSON = msgspec.defstruct("InJson", [("binary_data_size", None, None)], frozen=True)
+_PARAMETERS = ("parameters", _IN_JSON, _IN_JSON())
+"""Of an input whose values are JSON; one that says to have bytes too goes the long way, which refuses it."""
 _Form = tuple[msgspec.json.Decoder[Any], Callable[[Any], tuple[list[Any], int] | None], bool]
 """A decoder; what takes the values and the number of rows from what it gives; whether they are a matrix."""
 
@@ -130,7 +133,8 @@ class RouteParser:
         element = float | None if nullable else float
         data = list[list[element]] if nested else list[element]  # type: ignore[valid-type]
         tensor: Any = msgspec.defstruct(
-            "Matrix", [("name", str), ("shape", tuple[int, int]), ("datatype", Literal[_numeric()]), ("data", data)]
+            "Matrix",
+            [("name", str), ("shape", tuple[int, int]), ("datatype", Literal[_numeric()]), ("data", data), _PARAMETERS],
         )
         decoder = msgspec.json.Decoder(_request_type(tuple.__class_getitem__(tensor)))
 
@@ -179,6 +183,7 @@ def _tensor_type(feature: RouteFeature) -> type[msgspec.Struct]:
         ("shape", list[int]),
         ("datatype", Literal[datatypes]),
         ("data", list[_element(feature)]),  # type: ignore[misc]
+        _PARAMETERS,
     ]
     return msgspec.defstruct("Tensor", fields)
 
