@@ -331,6 +331,10 @@ def test_predictions_are_listed_by_what_is_known_of_them(tmp_path: Path) -> None
     shown = trimtab(tmp_path, "predictions", "show", "--request-id", "a")
     assert shown.stdout.count("prediction_id") == 3
     assert "caller         \ufffd[2Jweb" in shown.stdout
+    slip = trimtab(tmp_path, "predictions", "list", "--model", "laon")
+    assert (slip.returncode, slip.stdout) == (1, "")
+    assert "no predictions of a model 'laon' are on record" in slip.stderr
+    assert "there are those of loan" in slip.stderr
     nothing = trimtab(tmp_path, "predictions", "show", "--request-id", "none")
     assert nothing.returncode == 1
     assert "no prediction of a request 'none' is on record" in nothing.stderr
