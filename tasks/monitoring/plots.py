@@ -20,6 +20,7 @@ PAST_WINDOWS = 60
 PLACES = ((0.045, 0.11, 0.42, 0.78), (0.585, 0.11, 0.16, 0.78), (0.79, 0.11, 0.2, 0.78))
 """Left, bottom, width and height of the three plots, as shares of the picture."""
 
+_MOST_TICKS = 7
 ESTIMATE_COLOUR = "#8a6bbf"
 
 
@@ -75,8 +76,18 @@ def draw_over_time(axes: Any, window: Window, rulings: Sequence[Ruling]) -> None
     where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 6, "borderaxespad": 0.2}
     axes.legend(fontsize=7, frameon=False, columnspacing=0.8, handletextpad=0.2, handlelength=1.2, **where)
     ends = sorted({one.end for one, _ in [*expected, *found]})
-    shown = ends[:: max(1, len(ends) // 6)]
+    shown = ticks_of(ends)
     axes.set_xticks(shown, [f"{end:%b %d}" for end in shown])
+
+
+def ticks_of(ends: Sequence[datetime]) -> list[datetime]:
+    """Those of the rising ends that have room for a date each: windows need not follow each other evenly."""
+    apart = (ends[-1] - ends[0]) / _MOST_TICKS
+    shown = [ends[-1]]
+    for end in reversed(ends):
+        if shown[-1] - end >= apart and end != shown[-1]:
+            shown.append(end)
+    return shown[::-1]
 
 
 def _named(rulings: Sequence[Ruling], name: str) -> list[tuple[Ruling, Signal]]:

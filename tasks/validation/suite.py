@@ -44,7 +44,10 @@ def read_suite(spec: ModelSpec, settings: Settings) -> tuple[list[dict[str, Any]
     try:
         suite = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SpecError(f"{spec.name}: suite is {spec.suite!r}, but {path} does not exist") from error
+        raise SpecError(
+            f"{spec.name}: suite is {spec.suite!r}, but {path} does not exist; "
+            f"`trimtab suggest-suite {spec.name} --from ... --to ...` drafts one from sound rows"
+        ) from error
     except ValueError as error:
         raise SpecError(f"{path} is not JSON: {error}") from error
     listed = suite.get("expectations") if isinstance(suite, dict) else None

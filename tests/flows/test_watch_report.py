@@ -209,3 +209,13 @@ def test_a_plot_without_data_says_why_and_measures_nothing(world: World, monkeyp
     window = window.model_copy(update={"spec": window.spec.model_copy(update={"target": of_numbers})})
     plots.picture(window, ruling, [], Performance(mature=9, outcomes=9))
     assert drawn[-1].axes[2].texts[0].get_text() == "a regression has none"
+
+
+def test_dates_below_the_windows_have_room_however_far_apart_the_windows_are() -> None:
+    """The newest always; of windows that lie close to each other beside a gap, one: dates would cover each other."""
+    newest = RELEASED + timedelta(days=85)
+    close = [RELEASED + timedelta(days=day) for day in (0, 1, 2)]
+    assert plots.ticks_of([*close, newest]) == [close[2], newest]
+    weekly = [RELEASED + timedelta(weeks=week) for week in range(29)]
+    assert plots.ticks_of(weekly) == weekly[::4]
+    assert plots.ticks_of(weekly[:1]) == weekly[:1]

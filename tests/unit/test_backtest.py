@@ -20,6 +20,7 @@ from trimtab.backtest.rows import PastRows
 from trimtab.backtest.run import Asked, Every, backtest
 from trimtab.backtest.simulate import edges
 from trimtab.backtest.small_spec import FUNCTIONS, SmallSpec, model_spec, with_settings
+from trimtab.cli.backtest_shown import sentences
 from trimtab.errors import SourceError
 from trimtab.records import Action, FailedExpectation, Validation
 
@@ -254,3 +255,15 @@ def test_progress_is_told_before_each_window() -> None:
     found = replayed(history(score=True), logged=True, progress=report)
     count = len(found.windows)
     assert told == [*((at, count) for at in range(count)), (count, count)]
+
+
+def test_a_breaker_that_opened_is_told_with_the_window_from_which_no_retraining_follows() -> None:
+    """Nobody closes it in a replay: a policy that stopped retraining would look as if it had found no reason to."""
+    found = replayed(history(settings=(*SETTINGS, "policy.breaker=1", "gates.minimum_gain=0.9")))
+    opened = found.breaker_opened
+    assert opened is not None
+    assert {one.ruling.action for one in found.windows if one.ruling.start >= opened.ruling.start} == {Action.ALERT}
+    assert f"From {opened.ruling.start:%Y-%m-%d} on the breaker is open, as retraining was in vain once" in "\n".join(
+        sentences(found)
+    )
+    assert replayed(history()).breaker_opened is None

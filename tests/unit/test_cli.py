@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from deployments.apply import prefect_client
-from tests.chain import home_with_predictions, release_twice
+from tests.chain import EARLY, LATE, home_with_predictions, release_twice
 from tests.prediction_rows import T0, make_rows
 from trimtab.checks import check_models, check_services
-from trimtab.cli.runs import _run_of, _tell
+from trimtab.cli.runs import _page_of, _run_of, _tell, _what_came_of_it, _why_nothing_was_judged
 from trimtab.errors import ServiceUnavailableError
 from trimtab.ledger import Ledger
 from trimtab.predictions import PredictionLog
@@ -261,11 +261,33 @@ def test_what_came_of_a_run_is_told_and_an_unreadable_ledger_fails_no_run(
     release_twice(ledger)
     ruling = ledger.get("ruling-1").record
     assert _run_of(settings, ruling) == "run-of-watch"
-    _tell(settings, "run-of-watch", to_stderr=True)
+    assert _tell(_what_came_of_it(settings, "run-of-watch"), to_stderr=True) == 1
     assert capsys.readouterr() == ("", "RETRAIN: log_loss is lost\n")
     (tmp_path / "ledger.db").write_bytes(b"no database, whatever its name says" * 100)
-    _tell(settings, "run-of-watch")
+    _tell(_what_came_of_it(settings, "run-of-watch"))
     assert "what came of it cannot be told" in capsys.readouterr().err
+
+
+def test_a_watch_that_judged_nothing_says_which_ruling_stands(tmp_path: Path) -> None:
+    """A window is judged once, so the second run states none: its silence would read as a fault."""
+    settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path)})
+    assert list(_why_nothing_was_judged(settings, "loan", LATE)) == [
+        "loan has no release yet as of 2024-03-08 00:00 UTC: there is nothing to judge"
+    ]
+    release_twice(Ledger(settings.ledger))
+    assert list(_why_nothing_was_judged(settings, "loan", LATE))[1:] == ["RETRAIN: log_loss is lost"]
+    (before,) = _why_nothing_was_judged(settings, "loan", EARLY - timedelta(days=1))
+    assert before.startswith("loan has no release yet as of 2024-01-31")
+
+
+def test_the_page_of_a_dossier_is_told_where_it_is(tmp_path: Path) -> None:
+    """By its address, however the id was written; nothing is said of a page that is not here."""
+    settings = Settings.from_env({"TRIMTAB_HOME": str(tmp_path)})
+    id_ = "01929f0e-7b1a-7c3e-9d55-0d4f1c1e2a3b"
+    assert list(_page_of(settings, id_)) == []
+    (settings.reports_dir / "dossiers").mkdir(parents=True)
+    (settings.reports_dir / "dossiers" / f"{id_}.html").touch()
+    assert list(_page_of(settings, id_.upper())) == [f"page: {settings.reports_url}/dossiers/{id_}.html"]
 
 
 def test_check_asks_only_the_services_of_this_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,6 +353,10 @@ def test_predictions_are_listed_by_what_is_known_of_them(tmp_path: Path) -> None
     shown = trimtab(tmp_path, "predictions", "show", "--request-id", "a")
     assert shown.stdout.count("prediction_id") == 3
     assert "caller         \ufffd[2Jweb" in shown.stdout
+    slip = trimtab(tmp_path, "predictions", "list", "--model", "laon")
+    assert (slip.returncode, slip.stdout) == (1, "")
+    assert "no predictions of a model 'laon' are on record" in slip.stderr
+    assert "there are those of loan" in slip.stderr
     nothing = trimtab(tmp_path, "predictions", "show", "--request-id", "none")
     assert nothing.returncode == 1
     assert "no prediction of a request 'none' is on record" in nothing.stderr

@@ -101,7 +101,7 @@ def test_what_is_not_there_is_said(trimtab, tmp_path, ids):
     (tmp_path / "a.csv").write_text("prediction_id,value\n")
     with pytest.raises(TrimtabError, match=r"of a model .lone. are on record in .*; there are those of loan"):
         trimtab("load", "a.csv", "--model", "lone")
-    with pytest.raises(TrimtabError, match=r"b\.csv cannot be read"):
+    with pytest.raises(TrimtabError, match=r"there is no file b\.csv"):
         trimtab("load", "b.csv", "--model", "loan")
     assert trimtab("load", "a.csv", "--model", "loan")[0] == 0
     assert trimtab("load", "a.csv", "--model", "loan", "--id-column", "a", "--request-id-column", "b")[0] == 2

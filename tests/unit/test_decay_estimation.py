@@ -74,11 +74,26 @@ def test_what_a_shift_of_scores_costs_is_foretold_within_the_interval(target, dr
 
 
 def test_a_calibrated_score_is_left_as_it_is():
-    """Isotonic regression is not used where it foretells held-out outcomes no better than the score."""
+    """No calibration is used where it foretells held-out outcomes no better than the score."""
     random = np.random.default_rng(1)
     scores = random.random(2_000)
     outcomes = (random.random(2_000) < scores).astype(float)
     assert ClassifierEstimator(model(BINARY), scores, outcomes).calibrated == (False,)
+
+
+def test_a_few_rows_mend_a_model_that_is_too_sure_of_itself():
+    """Of 800 rows isotonic regression learns nothing that holds; the estimate would be as sure as the scores then."""
+    truth = realised_log_loss(*several(200_000, 99))
+    found = [
+        ClassifierEstimator(model(SEVERAL), *several(800, seed)).estimate(several(5_000, 100 + seed)[0])["log_loss"]
+        for seed in range(12)
+    ]
+    assert abs(np.mean([one.value for one in found]) - truth) < 0.03
+    assert sum(one.low <= truth <= one.high for one in found) >= 10
+
+
+def realised_log_loss(scores: np.ndarray, outcomes: np.ndarray) -> float:
+    return float(-np.log(scores[np.arange(len(outcomes)), outcomes.astype(int)]).mean())
 
 
 def test_counts_of_hours_add_up_to_the_day():

@@ -247,7 +247,7 @@ load_outcomes(Path({str(file)!r}), outcomes, log, Load(), Path("rejects"), kill,
     ("name", "content", "layout", "part"),
     [
         ("outcomes.xlsx", b"", Layout(), "no format that is read; its name must end in one of .csv"),
-        ("missing.csv", None, Layout(), "cannot be read"),
+        ("missing.csv", None, Layout(), "there is no file"),
         ("outcomes.csv", b"id,value\n", Layout(), "has no column 'prediction_id'; its columns are ['id', 'value']"),
         ("outcomes.csv", b"prediction_id,value,value\n", Layout(), "has more than one column 'value'"),
         ("outcomes.csv", b"", Layout(), "has no column 'prediction_id'"),

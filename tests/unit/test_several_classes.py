@@ -277,14 +277,16 @@ def test_profiles_of_a_window_count_each_class_and_the_label(tmp_path: Path):
 
 
 def test_outcomes_are_loaded_from_a_file_by_the_names_of_classes(tmp_path: Path):
-    """What names none is set aside with the reason; a conflict says both by name."""
+    """What names none is set aside with the classes; a conflict says both by name."""
     ids = log_of(tmp_path / "log")
     file = tmp_path / "outcomes.csv"
     file.write_text(f"prediction_id,value\n{ids[0]},late\n{ids[1]},lost\n{ids[2]},1\n{ids[0]},early\n")
     log = PredictionLog(tmp_path / "log")
     report = load_outcomes(file, Outcomes(tmp_path / "log"), log, Load(Layout()), tmp_path / "rejects.csv")
     assert (report.accepted, report.rejected[NO_CLASS]) == (1, 2)
-    assert "the outcome is late; --corrections replaces it" in (tmp_path / "rejects.csv").read_text()
+    rejects = (tmp_path / "rejects.csv").read_text()
+    assert "the outcome is late; --corrections replaces it" in rejects
+    assert rejects.count(f"it must be one of {list(CLASSES)}") == 2
 
 
 @pytest.mark.parametrize("kind", ["json", "lines", "csv"])

@@ -114,7 +114,7 @@ def test_two_windows_of_a_release_are_two_validations(settings_env: Settings, ta
 @pytest.mark.parametrize(
     ("suite", "says"),
     [
-        (None, "does not exist"),
+        (None, "does not exist; `trimtab suggest-suite loan --from"),
         ("{", "is not JSON"),
         ([], "must hold"),
         ({"expectations": []}, "must hold"),

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 from trimtab.backtest.rows import PastRows
 from trimtab.backtest.simulate import Replay, Step
 from trimtab.decay.performance import measurable
-from trimtab.decay.signals.names import OUTCOMES
+from trimtab.decay.signals.names import BREAKER, OUTCOMES
 from trimtab.metrics import compare
 from trimtab.records import Ruling, Value, higher_is_better
 from trimtab.spec import ModelSpec
@@ -78,6 +78,16 @@ class Backtest(Value):
             for window in self.windows
             if any(signal.name == OUTCOMES and signal.breached for signal in window.ruling.signals)
         )
+
+    @property
+    def breaker_opened(self) -> BacktestWindow | None:
+        """The first window that was ruled on with the breaker open, if any was; nobody closes it in a replay."""
+        opened = (
+            window
+            for window in self.windows
+            if any(signal.name == BREAKER and signal.breached for signal in window.ruling.signals)
+        )
+        return next(opened, None)
 
     @property
     def actions(self) -> dict[str, int]:

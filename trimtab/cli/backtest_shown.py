@@ -44,6 +44,12 @@ def sentences(found: Backtest) -> Iterator[str]:
     if few := found.unjudged:
         least = found.policy["minimum_outcomes"]
         yield f"{len(few)} of {len(found.windows)} windows could not be judged: fewer than {least} mature outcomes."
+    if opened := found.breaker_opened:
+        yield (
+            f"From {opened.ruling.start:%Y-%m-%d} on the breaker is open, as retraining was in vain "
+            f"{_times(found.policy['breaker'])} running; nobody closes it in a replay, so that none follows "
+            "(policy.breaker)."
+        )
     policy, always = found.way(POLICY), found.way(ALWAYS)
     if policy is None or always is None:
         return

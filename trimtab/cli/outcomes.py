@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trimtab.answers import outcome_text
-from trimtab.cli.terminal import AsOf, Model, PredictionId, console, parse_moment, read_settings, say
+from trimtab.cli.terminal import AsOf, Model, PredictionId, console, log_folder, parse_moment, read_settings, say
 from trimtab.errors import TrimtabError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def load(
     if id_column is not None and request_id_column is not None:
         raise typer.BadParameter("give --id-column or --request-id-column, not both")
     settings = read_settings()
-    folder = _folder_of(settings, model)
+    folder = log_folder(settings, model)
     spec = _spec_of(settings, model)
     rejects = rejects or file.with_name(f"{file.name}.rejects.csv")
     how = Load(
@@ -115,7 +115,7 @@ def status(
     from trimtab.spec import in_words
 
     settings = read_settings()
-    folder = _folder_of(settings, model)
+    folder = log_folder(settings, model)
     spec = _spec_of(settings, model)
     if maturity_days is not None:
         maturity = timedelta(days=maturity_days)
@@ -139,16 +139,6 @@ def status(
         say(f"(there are earlier days, from {there[0]:%Y-%m-%d} on: --from)")
     if lost := tell_gaps(read_gaps(folder, since, until)):
         say(lost)
-
-
-def _folder_of(settings: Settings, model: str) -> Path:
-    there = sorted(folder.name for folder in settings.predictions_dir.glob("*") if folder.is_dir())
-    if model not in there:
-        raise TrimtabError(
-            f"no predictions of a model {model!r} are on record in {settings.predictions_dir}; "
-            f"there are those of {', '.join(there) or 'none'}"
-        )
-    return settings.predictions_dir / model
 
 
 def _spec_of(settings: Settings, model: str) -> ModelSpec | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trimtab.answers import LABEL, SCORE, outcome_text, score_names
-from trimtab.cli.terminal import parse_moment, read_settings, say
+from trimtab.cli.terminal import log_folder, parse_moment, read_settings, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,10 @@ def list_(
     from trimtab.predictions import Query, list_predictions
     from trimtab.predictions.query import LIMIT
 
-    folder = read_settings().predictions_dir
+    settings = read_settings()
+    folder = settings.predictions_dir
+    if model is not None:
+        log_folder(settings, model)
     try:
         query = Query(
             **{"model": model, "version": version, "release_id": release, "caller": caller, "request_id": request_id},

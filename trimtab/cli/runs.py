@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from deployments.runs import Run
     from trimtab.lineage import Node
+    from trimtab.records import Ruling
     from trimtab.settings import Settings
 
 app = typer.Typer()
@@ -117,7 +119,7 @@ def _run(flow: str, parameters: dict[str, Any], wait: bool, local: bool, name: s
         typer.echo(result.model_dump_json(indent=2) if hasattr(result, "model_dump_json") else result)
         if flow_run_id := _run_of(settings, result):
             # Beside the record, which other programs may read.
-            _tell(settings, flow_run_id, to_stderr=True)
+            _tell(_what_came_of_it(settings, flow_run_id), to_stderr=True)
         return
     from deployments.runs import follow_run, start_run
 
@@ -129,18 +131,25 @@ def _run(flow: str, parameters: dict[str, Any], wait: bool, local: bool, name: s
     run = follow_run(settings, run, _say_state)
     if not run.succeeded:
         raise TrimtabError(f"flow run {run.name} ended as {run.state}: {run.message}; see {run.url}")
-    _tell(settings, str(run.id))
+    if flow == "dossier":
+        _tell(_page_of(settings, given["prediction_id"]))
+    elif not _tell(_what_came_of_it(settings, str(run.id))) and flow == "watch":
+        _tell(_why_nothing_was_judged(settings, given["model"], given.get("as_of")))
 
 
-def _tell(settings: Settings, flow_run_id: str, to_stderr: bool = False) -> None:
-    """Say what came of a run that has succeeded; a ledger that cannot tell does not change that."""
+def _tell(lines: Iterator[str], to_stderr: bool = False) -> int:
+    """Say what came of a run that has succeeded, in how many lines; a ledger that cannot tell does not change that."""
     from trimtab.errors import LedgerError
 
+    told = 0
     try:
-        for line in _what_came_of_it(settings, flow_run_id):
+        for line in lines:
             typer.echo(line, err=to_stderr)
+            told += 1
     except LedgerError as error:
         typer.echo(f"what came of it cannot be told: {error}", err=True)
+        told += 1
+    return told
 
 
 def _run_of(settings: Settings, result: object) -> str:
@@ -164,13 +173,39 @@ def _what_came_of_it(settings: Settings, flow_run_id: str) -> Iterator[str]:
         if entry.flow_run_id == flow_run_id:
             match entry.record:
                 case Ruling() as ruling:
-                    yield f"{ruling.action}: {ruling.reason}"
-                    if ruling.report and (settings.reports_dir / ruling.report).is_file():
-                        yield f"report: {settings.reports_url}/{ruling.report}"
+                    yield from _of_ruling(settings, ruling)
                 case Decision() as decision:
                     yield ("released: " if decision.winner_id else "not released: ") + decision.reason
                 case Release() as release:
                     yield f"version {release.version} serves at {release.endpoint}"
+
+
+def _of_ruling(settings: Settings, ruling: Ruling) -> Iterator[str]:
+    yield f"{ruling.action}: {ruling.reason}"
+    if ruling.report and (settings.reports_dir / ruling.report).is_file():
+        yield f"report: {settings.reports_url}/{ruling.report}"
+
+
+def _why_nothing_was_judged(settings: Settings, model: str, as_of: datetime | None) -> Iterator[str]:
+    """Of a watch that stated no ruling: the one that stands, for a window is judged once; or that nothing serves."""
+    from trimtab.ledger import Ledger
+    from trimtab.records import Release, Ruling
+
+    moment = as_of or datetime.now(UTC)
+    entries = [entry for entry in Ledger(settings.ledger).entries() if entry.record.model == model]
+    if not any(isinstance(entry.record, Release) and entry.record.since <= moment for entry in entries):
+        yield f"{model} has no release yet as of {moment:%Y-%m-%d %H:%M} UTC: there is nothing to judge"
+    for entry in reversed(entries):
+        if isinstance(entry.record, Ruling) and entry.record.as_of == moment:
+            yield f"this window was judged before, on {entry.recorded_at:%Y-%m-%d %H:%M} UTC; its ruling stands"
+            yield from _of_ruling(settings, entry.record)
+            return
+
+
+def _page_of(settings: Settings, prediction_id: str) -> Iterator[str]:
+    name = f"dossiers/{UUID(prediction_id)}.html"
+    if (settings.reports_dir / name).is_file():
+        yield f"page: {settings.reports_url.rstrip('/')}/{name}"
 
 
 def _say_state(run: Run) -> None:

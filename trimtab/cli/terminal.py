@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from trimtab.settings import Settings
@@ -57,3 +59,16 @@ def parse_moment(text: str | None, option: str = "--as-of") -> datetime | None:
         raise typer.BadParameter(
             f"{option} is {text!r}; it must be a date or time such as 2013-07-01 or 2013-07-01T06:00:00+00:00"
         ) from error
+
+
+def log_folder(settings: Settings, model: str) -> Path:
+    """Where the model's predictions are; a name that has none is more likely a slip than a question."""
+    from trimtab.errors import TrimtabError
+
+    there = sorted(folder.name for folder in settings.predictions_dir.glob("*") if folder.is_dir())
+    if model not in there:
+        raise TrimtabError(
+            f"no predictions of a model {model!r} are on record in {settings.predictions_dir}; "
+            f"there are those of {', '.join(there) or 'none'}"
+        )
+    return settings.predictions_dir / model

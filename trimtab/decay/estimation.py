@@ -25,6 +25,13 @@ CHUNKS = 10
 DRAWS = 200
 CHUNK_DRAWS = 40
 MINIMUM_REFERENCE_ROWS = 200
+OWN, LOGISTIC, ISOTONIC = "own", "logistic", "isotonic"
+WAYS = (OWN, LOGISTIC, ISOTONIC)
+"""How a share of outcome 1 is read from a score: the score itself; a line through its log odds (Platt 1999), which a
+few hundred rows tell well enough to mend a model that is too sure of itself; isotonic regression (Zadrozny & Elkan
+2002), which bends as it must and takes thousands."""
+_NEWTON_STEPS, _LONGEST_STEP, _STILL = 25, 2.0, 1e-6
+_LEAST_SCORE = 1e-6
 _Z = 1.959963984540054
 
 
@@ -100,8 +107,7 @@ def score_edges(scores: np.ndarray, threshold: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often outcome 1 followed a score, on the reference: by isotonic regression (Zadrozny & Elkan 2002), or the
-    score itself where that is as good on rows that were held out.
+    """How often outcome 1 followed a score, on the reference: see `WAYS`.
 
     ``rows`` and ``ones`` are the reference's by chunk, of shape (chunks, bins): chunks follow each other in time.
     """
@@ -123,28 +129,39 @@ class Calibration:
         return sum(self.histograms[1:], start=self.histograms[0])
 
     @cached_property
-    def isotonic(self) -> bool:
-        """Whether isotonic regression foretells held-out outcomes better (Brier loss) than the score itself."""
-        gain = 0.0
+    def way(self) -> str:
+        """Of `WAYS` the one that foretells held-out outcomes best (Brier loss); of equals the plainest."""
+        loss = dict.fromkeys(WAYS, 0.0)
         for at, held_out in enumerate(self.histograms):
             rows, ones = held_out.sums["rows"], self.ones[at]
-            fitted, own = _isotonic(*self._without(at)), _own(held_out)
-            gain += float((rows * (own**2 - fitted**2) - 2 * ones * (own - fitted)).sum())
-        return gain > 0
+            for way in WAYS:
+                said = self._shares(way, held_out, *self._without(at))
+                loss[way] += float((rows * said**2 - 2 * ones * said).sum())
+        return min(WAYS, key=lambda way: loss[way])
 
     def shares(self, window: ScoreHistogram, without: int | None = None) -> np.ndarray:
         """The share of outcome 1 to expect in each of the window's bins, of shape (bins,); a chunk may be left out."""
-        return _isotonic(*self._without(without)) if self.isotonic else _own(window)
+        return self._shares(self.way, window, *self._without(without))
 
     def drawn(
         self, window: ScoreHistogram, random: np.random.Generator, draws: int, without: int | None = None
     ) -> np.ndarray:
         """Shares as they might have been with another reference, drawn like this one: of shape (draws, bins)."""
         rows, ones = self._without(without)
-        if not self.isotonic:
+        if self.way == OWN:
             return np.broadcast_to(_own(window), (draws, len(rows)))
         some, others = random.poisson(ones, (draws, len(rows))), random.poisson(rows - ones, (draws, len(rows)))
-        return np.array([_isotonic(a + b, a) for a, b in zip(some, others, strict=True)])
+        return self._shares(self.way, window, some + others, some)
+
+    def _shares(self, way: str, window: ScoreHistogram, rows: np.ndarray, ones: np.ndarray) -> np.ndarray:
+        """Learnt from rows and ones of shape (..., bins)."""
+        if way == OWN:
+            return _own(window)
+        if way == LOGISTIC:
+            return _logistic(rows, ones, _log_odds(self.whole), _log_odds(window))
+        if rows.ndim == 1:
+            return _isotonic(rows, ones)
+        return np.array([_isotonic(*pair) for pair in zip(rows, ones, strict=True)])
 
     def _without(self, chunk: int | None) -> tuple[np.ndarray, np.ndarray]:
         rows, ones = self.whole.sums["rows"], self.ones.sum(axis=0)
@@ -177,7 +194,7 @@ class ClassifierEstimator:
     @property
     def calibrated(self) -> tuple[bool, ...]:
         """Whether scores had to be calibrated, for each binary part."""
-        return tuple(part.isotonic for part in self._parts)
+        return tuple(part.way != OWN for part in self._parts)
 
     @property
     def edges(self) -> tuple[np.ndarray, ...]:
@@ -279,6 +296,40 @@ def _isotonic(rows: np.ndarray, ones: np.ndarray) -> np.ndarray:
     there = np.flatnonzero(rows > 0)
     fitted = isotonic_regression(ones[there] / rows[there], weights=rows[there]).x
     return np.asarray(np.interp(np.arange(len(rows)), there, fitted))
+
+
+def _log_odds(window: ScoreHistogram) -> np.ndarray:
+    scores = np.clip(_own(window), _LEAST_SCORE, 1 - _LEAST_SCORE)
+    return np.asarray(np.log(scores / (1 - scores)))
+
+
+def _logistic(rows: np.ndarray, ones: np.ndarray, at: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Shares of ones at the log odds ``wanted``, by logistic regression on those ``at`` which rows were counted.
+
+    The line is drawn towards the score itself as by one row's worth of doubt (unit normal priors), so that a class
+    which never came true is not foretold never to come. ``rows`` and ``ones``: (..., bins), a line each.
+    """
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.asarray(values.sum(axis=-1, keepdims=True))
+
+    shift = np.zeros((*np.shape(rows)[:-1], 1))
+    slope = np.ones_like(shift)
+    for _ in range(_NEWTON_STEPS):
+        said = 1 / (1 + np.exp(-(shift + slope * at)))
+        left, weights = ones - rows * said, rows * said * (1 - said)
+        of_shift, of_slope = summed(left) - shift, summed(left * at) - (slope - 1)
+        both, first, second = summed(weights * at), summed(weights) + 1, summed(weights * at**2) + 1
+        determinant = first * second - both**2
+        steps = [
+            (second * of_shift - both * of_slope) / determinant,
+            (first * of_slope - both * of_shift) / determinant,
+        ]
+        steps = [np.clip(step, -_LONGEST_STEP, _LONGEST_STEP) for step in steps]
+        shift, slope = shift + steps[0], slope + steps[1]
+        if max(np.abs(step).max() for step in steps) < _STILL:
+            break
+    return np.asarray(1 / (1 + np.exp(-(shift + slope * wanted))))
 
 
 def _own(window: ScoreHistogram) -> np.ndarray:

@@ -166,6 +166,7 @@ class _Judged:
         classes = log.classes()
         values = parse_classes(chunk.values, classes) if classes else parse_values(chunk.values, chunk.is_text)
         _reject(why, ~np.isfinite(values), NO_CLASS if classes else NOT_A_NUMBER)
+        details.update((int(row), f"it must be one of {list(classes)}") for row in np.flatnonzero(why == NO_CLASS))
         if load.binary:
             _reject(why, (values != 0) & (values != 1), NOT_BINARY)
         times, timely = parse_times(chunk.observed_at, n, load.default_time)

@@ -82,6 +82,8 @@ def read_chunks(file: Path, layout: Layout, chunk_rows: int = CHUNK_ROWS) -> Ite
         with file.open("rb") as stream:
             read = read_csv if format_ == "csv" else read_json_lines
             yield from read(stream, file.stat().st_size, layout, str(file), chunk_rows)
+    except FileNotFoundError as error:
+        raise OutcomeFileError(f"there is no file {file}") from error
     except (OSError, pa.ArrowException) as error:
         raise OutcomeFileError(f"{file} cannot be read: {error}") from error
 

@@ -148,7 +148,7 @@ def server_paths() -> dict[str, Any]:
         "/v2/health/live": get("Whether the process answers", "live", json_answer(flag("live"))),
         "/v2/health/ready": get("Whether requests should be sent here", "ready", json_answer(flag("ready")), 503),
         "/version": get("The version, for MLflow's client", "version", {"content": {"text/plain": text}}),
-        "/ping": get("The same, for SageMaker", "ping", json_answer(flag("ready")), 503),
+        "/ping": get("Whether requests should be sent here, for SageMaker", "ping", json_answer(flag("ready")), 503),
         "/metrics": get("Metrics in Prometheus's form", "metrics", {"content": {"text/plain": text}}),
         "/openapi.json": get("This description", "openapi", json_answer({"type": "object"}), 401, scope="any"),
         "/docs": get("This description, for people", "docs", {"content": {"text/html": text}}, 401, scope="any"),
