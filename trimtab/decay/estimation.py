@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import expit
 
 from trimtab.metrics import CLIP
 from trimtab.records import Metric
@@ -316,7 +317,7 @@ def _logistic(rows: np.ndarray, ones: np.ndarray, at: np.ndarray, wanted: np.nda
     shift = np.zeros((*np.shape(rows)[:-1], 1))
     slope = np.ones_like(shift)
     for _ in range(_NEWTON_STEPS):
-        said = 1 / (1 + np.exp(-(shift + slope * at)))
+        said = expit(shift + slope * at)
         left, weights = ones - rows * said, rows * said * (1 - said)
         of_shift, of_slope = summed(left) - shift, summed(left * at) - (slope - 1)
         both, first, second = summed(weights * at), summed(weights) + 1, summed(weights * at**2) + 1
@@ -329,7 +330,7 @@ def _logistic(rows: np.ndarray, ones: np.ndarray, at: np.ndarray, wanted: np.nda
         shift, slope = shift + steps[0], slope + steps[1]
         if max(np.abs(step).max() for step in steps) < _STILL:
             break
-    return np.asarray(1 / (1 + np.exp(-(shift + slope * wanted))))
+    return np.asarray(expit(shift + slope * wanted))
 
 
 def _own(window: ScoreHistogram) -> np.ndarray:
