@@ -103,6 +103,7 @@ def test_without_paths_the_files_go_into_a_folder_of_their_own(loans: Path, tmp_
     tried = ("--set", "policy.performance_drop=0.9", "--set", "policy.retrain_without_skill=false")
     told = asked(str(loans), "--spec", str(tmp_path / "loans.toml"), *tried)
     (folder,) = (tmp_path / "home" / "backtests").iterdir()
+    assert folder.name.endswith("-policy.performance_drop=0.9-policy.retrain_without_skill=false")
     assert list((tmp_path / "home").iterdir()) == [folder.parent]
     assert sorted(path.name for path in folder.iterdir()) == ["backtest.json", "backtest.png"]
     assert json.loads((folder / "backtest.json").read_text())["policy"]["performance_drop"] == 0.9

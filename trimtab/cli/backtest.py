@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _FILE = "Files"
+_MOST_CHARACTERS = 200
 _EXAMPLE = "Example: trimtab backtest flight-delay --from 2013-03-01 --to 2014-01-01 --always month"
 
 
@@ -108,7 +110,8 @@ def backtest(
         prepared = _of_model(home, subject, *moments, _every(always), logged, settings or [])
     validate = _suite(home, prepared.rows.spec) if suite and not of_file else (lambda rows, incoming: None)
     found = _run(prepared, validate)
-    folder = home.home / "backtests" / f"{found.name}-{found.start:%Y%m%d}-{found.end:%Y%m%d}"
+    named = "-".join([found.name, f"{found.start:%Y%m%d}", f"{found.end:%Y%m%d}", *(settings or ())])
+    folder = home.home / "backtests" / re.sub(r"[^\w.=-]+", "_", named)[:_MOST_CHARACTERS]
     _keep(found, json_path or folder / "backtest.json", plot_path or folder / "backtest.png")
 
 
