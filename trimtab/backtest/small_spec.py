@@ -235,12 +235,13 @@ def _part_of(annotation: Any) -> type[BaseModel] | None:
 def _explain(where: str, error: ValidationError, part: type[BaseModel]) -> str:
     lines = []
     for problem in error.errors():
-        path = ".".join(str(step) for step in problem["loc"]) or "the whole"
+        path = ".".join(str(step) for step in problem["loc"])
         if problem["type"] == "extra_forbidden":
             close = get_close_matches(str(problem["loc"][-1]), part.model_fields, n=1)
             lines.append(f"{path}: there is no such field" + (f"; did you mean {close[0]!r}?" if close else ""))
             continue
         value = f" is {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
         message = problem["msg"].removeprefix("Value error, ").replace("such as timedelta(days=7)", "such as 7d or 12h")
-        lines.append(f"{path}{value}: {message}")
+        # What several fields do together has no place of its own, and names them.
+        lines.append(f"{path}{value}: {message}" if path else message)
     return f"{where} is refused: " + "; ".join(lines)

@@ -52,7 +52,8 @@ def version_to_restore(
         served = served_versions(releases, rollbacks)
         if len(served) < 2:
             raise RolloutError(
-                f"no version of {model} served before version {serving}; name one with to_version, of {released}"
+                f"no version of {model} served before version {serving}; name one with to_version (--to-version), of "
+                f"{released}"
             )
         return served[-2]
     if to_version not in released:
