@@ -179,6 +179,7 @@ def test_no_request_fails_while_routes_switch_and_each_is_logged_once(served):
         return done.is_set()
 
     def switch():
+        until_answered(40)
         with served.client() as client:
             for turn in range(10):
                 version = str(2 + turn % 2)
