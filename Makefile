@@ -9,7 +9,7 @@ help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .venv/.ready: pyproject.toml uv.lock
-	@echo "== setup: .venv with the locked dependencies (the first time about 1.8 GB: a minute or two)"
+	@echo "== setup: .venv with the locked dependencies (the first time about 2 GB: a minute or two)"
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@test -x $(UV) || .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv
 	@$(UV) sync --frozen --quiet

