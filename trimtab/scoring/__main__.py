@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from trimtab.wire.heap import keep_freed_memory
 from trimtab.wire.http import Limits, Server, listen, stop_signal
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         1 if the artifact cannot be loaded or the address is taken (said on stderr), else 0 after SIGTERM or SIGINT.
     """
     options = _parse(arguments)
+    keep_freed_memory()
     from trimtab.scoring.large_batches import serve_large_batches
     from trimtab.scoring.model import Artifact, ArtifactError
 

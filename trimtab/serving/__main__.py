@@ -25,6 +25,7 @@ from trimtab.serving.health import small_blocks
 from trimtab.serving.sealing import Sealing
 from trimtab.serving.tls import tls_context
 from trimtab.settings import Settings
+from trimtab.wire.heap import keep_freed_memory
 from trimtab.wire.http import Limits, Server, listen, stop_signal
 
 _DRAIN_S = 30.0
@@ -41,6 +42,7 @@ def main() -> int:
         1 if it cannot start (said in the log), else 0 once it has stopped.
     """
     leave_out_pandas()
+    keep_freed_memory()
     settings = Settings.from_env()
     parser = argparse.ArgumentParser(prog="python -m trimtab.serving", description=__doc__)
     parser.add_argument("--host", default=settings.host, help="address to listen on (default: %(default)s)")

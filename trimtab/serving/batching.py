@@ -185,9 +185,8 @@ class Lane:
         started = time.perf_counter()
         try:
             draft = self._drafted(requests)
-            if draft.n < LARGE_BATCH_ROWS:
-                # In the turn after the one that sends the rows: while the scorer has them.
-                asyncio.get_running_loop().call_soon(draft.prepare)
+            # In the turn after the one that sends the rows: while the scorer has them.
+            asyncio.get_running_loop().call_soon(draft.prepare)
             scores = await self.scorer.infer(draft.block, batch_headers(rows.trace for rows in requests))
         except Exception as error:  # noqa: BLE001 (it reaches whoever sent the request)
             down = isinstance(error, ServiceUnavailableError) and not isinstance(error, ScorerRefusedError)
