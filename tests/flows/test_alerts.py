@@ -348,12 +348,16 @@ def test_what_was_not_delivered_is_seen_and_a_test_message_shows_it_beforehand(
     assert lost.detail.startswith("1 of 1 messages in 6 days were not delivered, the last of ")
 
     with get_client(sync_client=True) as client:
-        paused = next(each for each in client.read_automations() if each.name == mail.alert)
-        client.pause_automation(paused.id)
-    hindered = send_test(world.settings, world.model.spec)[0]
-    assert hindered.hindrance == "its automation is paused in Prefect"
+        paused = [each for each in client.read_automations() if each.name in (mail.alert, webhook.alert)]
+        for each in paused:
+            client.pause_automation(each.id)
+    assert [one.hindrance for one in send_test(world.settings, world.model.spec)] == [
+        "its automation is paused in Prefect",
+        "its automation is paused in Prefect",
+    ]
     with get_client(sync_client=True) as client:
-        client.resume_automation(paused.id)
+        for each in paused:
+            client.resume_automation(each.id)
 
 
 def test_a_message_of_many_breached_signals_is_short_enough_for_a_chat(world: World) -> None:

@@ -19,9 +19,8 @@ def test_a_hundred_decay_events_in_an_hour_start_one_retraining(stack: Stack) ->
     rulings = [_ruling(release, number) for number in range(100)]
     for ruling in rulings:
         stack.ledger.append(ruling)
-    for ruling in (*reversed(rulings), *rulings[::10]):
-        events = f"{stack.settings.prefect_api_url}/events"
-        stack.http.post(events, json=[_event(ruling)]).raise_for_status()
+    events = [_event(ruling) for ruling in (*reversed(rulings), *rulings[::10])]
+    stack.http.post(f"{stack.settings.prefect_api_url}/events", json=events).raise_for_status()
     # The automation takes events close together as one: these come past it, as the reconciler's would.
     for ruling in (rulings[40], rulings[0], rulings[0]):
         stack.start("retrain", model=stack.name, cause={"ruling_id": ruling.id})
