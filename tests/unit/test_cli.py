@@ -81,6 +81,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
         (("lineage", "abc"), "no prediction 'abc' is on record; an id is a UUID such as"),
         (("lineage", "01929f0e-7b1a-7c3e-9d55-0d4f1c1e2a3b"), "searched the logs of no model"),
         (("predictions", "show", "abc"), "no prediction 'abc' is on record"),
+        (("dossier", "abc"), "no prediction 'abc' is on record"),
         (("ledger", "show", "release-1"), "nothing is on record under 'release-1'"),
         (("anomalies", "loan"), "no release of loan served before"),
         (("suggest-suite", "loan"), "is there already; give another --output, or --force"),

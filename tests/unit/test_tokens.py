@@ -335,8 +335,8 @@ def test_on_loopback_it_may_be_open(tmp_path: Path, host: str) -> None:
 # The command
 
 
-def run(home: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["tokens", *arguments], env={"TRIMTAB_HOME": str(home)})
+def run(home: Path, *arguments: str, **variables: str) -> Result:
+    return CliRunner().invoke(app, ["tokens", *arguments], env={"TRIMTAB_HOME": str(home), **variables})
 
 
 def test_the_command_prints_the_secret_once_to_stdout_alone_and_never_lists_it(tmp_path: Path) -> None:
@@ -365,6 +365,19 @@ def test_the_command_prints_the_secret_once_to_stdout_alone_and_never_lists_it(t
         for said in (listed, ended, again):
             assert secret not in said.output
         assert secret not in (tmp_path / "tokens.json").read_text()
+
+
+def test_a_token_for_a_model_that_there_is_not_is_made_and_said(tmp_path: Path) -> None:
+    models = str(Path(__file__).parents[1] / "models")
+    scoped = ("create", "app", "--scope", "predict", "--model")
+    made = run(tmp_path, *scoped, "laon", TRIMTAB_MODELS_DIR=models)
+    assert made.stdout.startswith("trimtab_")
+    assert "note: there is no model 'laon' in " in made.stderr
+    assert "there are ['loan', 'parcel']" in made.stderr
+    assert "note" not in run(tmp_path, "create", "b", *scoped[2:], "loan", TRIMTAB_MODELS_DIR=models).stderr
+    elsewhere = run(tmp_path, "create", "c", *scoped[2:], "loan", TRIMTAB_MODELS_DIR=str(tmp_path / "none"))
+    assert elsewhere.exit_code == 0
+    assert "note" not in elsewhere.stderr
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

@@ -76,6 +76,10 @@ def profile(
 @app.command(epilog="Example: trimtab dossier 01929f0e-7b1a-7c3e-9d55-0d4f1c1e2a3b --local")
 def dossier(prediction_id: PredictionId, wait: Wait = True, local: Local = False) -> None:
     """Publish everything that led to a prediction: artifacts in Prefect and a page among the reports."""
+    from trimtab.predictions.schema import id_bytes
+
+    # What cannot be an id is refused before a run is started for it.
+    id_bytes(prediction_id)
     _run("dossier", {"prediction_id": prediction_id}, wait, local, name="dossier")
 
 

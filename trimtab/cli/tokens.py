@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trimtab.cli.terminal import console, parse_moment, read_settings, say
+from trimtab.errors import SpecError, UnknownModelError
 
 if TYPE_CHECKING:
     from trimtab.serving.token_store import TokenStore
@@ -40,6 +42,7 @@ def create(
     now = datetime.now(UTC)
     token, text = _store().create(name, scope, now, model or None, parse_moment(expires, "--expires"))
     _hand_over(token, text)
+    _note_unknown(model or ())
 
 
 @app.command("list")
@@ -101,6 +104,20 @@ def _hand_over(token: Token, text: str) -> None:
         "It is shown this once: keep it where secrets are kept.",
         err=True,
     )
+
+
+def _note_unknown(models: Iterable[str]) -> None:
+    """Say which models there are none of: they may be yet to come, or mistyped."""
+    from trimtab.models import load_model
+
+    for model in models:
+        try:
+            load_model(read_settings().models_dir, model)
+        except UnknownModelError as error:
+            typer.echo(f"note: {error}", err=True)
+        except SpecError:
+            # A gateway's machine need not have the models' folders.
+            return
 
 
 def _cells(token: Token, now: datetime) -> tuple[str, ...]:
