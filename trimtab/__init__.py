@@ -3,7 +3,7 @@
 Where to go to change ...
 
 ========================================  ==========================================
-what a model folder may say               ``spec.py``, read by ``models.py``
+what a model folder may say               ``spec/``, read by ``models.py``
 what is trained on, and what comes of it  ``training/``
 when a candidate may replace a champion   ``gates.py``
 when a model has decayed                  ``decay/policy/``, ``decay/distance.py``
