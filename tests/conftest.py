@@ -22,8 +22,8 @@ from trimtab.settings import Settings
 TESTS = Path(__file__).parent
 _DRAIN_S = 10
 
-# No example fails for being slow: a busy machine would fail tests that hold.
-hypothesis.settings.register_profile("trimtab", deadline=None)
+# No example fails for being slow, nor for being slowly made: a busy machine would fail tests that hold.
+hypothesis.settings.register_profile("trimtab", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("trimtab")
 
 
