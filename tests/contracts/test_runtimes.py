@@ -97,7 +97,7 @@ def test_two_releases_run_side_by_side_and_stop_alone(runtime: Runtime, order: S
     assert first != second
     runtime.stop(order.release_id)
     assert runtime.running("loan") == {other.release_id: second}
-    assert not_ready(second, other) == ""
+    assert not_ready(second, other, timeout_s=60) == ""
     assert not_ready(first, order) != ""
 
 
@@ -114,7 +114,7 @@ def test_a_stopped_release_starts_again(runtime: Runtime, order: ScorerOrder) ->
     """A release can be brought back after it was stopped."""
     runtime.start(order)
     runtime.stop(order.release_id)
-    assert not_ready(runtime.start(order), order) == ""
+    assert not_ready(runtime.start(order), order, timeout_s=60) == ""
 
 
 def test_what_runs_is_seen_by_model(runtime: Runtime, order: ScorerOrder) -> None:
@@ -168,7 +168,7 @@ def test_a_killed_process_is_started_anew_and_no_other_process_is_taken_for_it(
     assert runtime.running() == {}
     pid_file.write_text(str(os.getpid()))
     runtime.stop(order.release_id)
-    assert not_ready(runtime.start(order), order) == ""
+    assert not_ready(runtime.start(order), order, timeout_s=60) == ""
 
 
 @pytest.mark.parametrize("runtime", ["docker"], indirect=True)
@@ -216,4 +216,4 @@ def test_a_port_that_is_taken_is_replaced_by_another(
         monkeypatch.setattr("tasks.rollout.containers._free_port", lambda: next(ports))
         url = runtime.start(order)
         assert url != f"http://127.0.0.1:{taken}"
-        assert not_ready(url, order) == ""
+        assert not_ready(url, order, timeout_s=60) == ""

@@ -58,7 +58,7 @@ class Service:
     ready: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
-    start_timeout_s: float = 120
+    start_timeout_s: float = 300
 
 
 def environment(settings: Settings) -> dict[str, str]:
