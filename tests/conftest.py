@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 # hundred rows nothing comes but waiting, 0.4 s of CPU time where 0.02 s do (as trimtab.services does for its own).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import httpx
 import hypothesis
 import pytest
 from xdist.remote import Producer
@@ -20,11 +22,18 @@ from trimtab.services import Service, Supervisor, stack_services
 from trimtab.settings import Settings
 
 TESTS = Path(__file__).parent
+_ANSWER_WITHIN_S = 120
 _DRAIN_S = 10
 
-# No example fails for being slow: a busy machine would fail tests that hold.
-hypothesis.settings.register_profile("trimtab", deadline=None)
+# No example fails for being slow, nor for being slowly made: a busy machine would fail tests that hold.
+hypothesis.settings.register_profile("trimtab", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("trimtab")
+
+
+# Nor does a call for being answered late: httpx waits 5 s for each part of an answer unless it is told otherwise.
+_by_default = inspect.signature(httpx.get).parameters["timeout"].default
+assert isinstance(_by_default, httpx.Timeout)
+_by_default.connect = _by_default.read = _by_default.write = _by_default.pool = _ANSWER_WITHIN_S
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

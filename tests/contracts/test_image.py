@@ -200,7 +200,7 @@ def ordered(settings: Settings, image: Image) -> ScorerOrder:
         artifact=settings.artifacts_dir / image.artifact_digest,
         artifact_digest=image.artifact_digest,
         memory_mb=256,
-        start_timeout_s=60,
+        start_timeout_s=180,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,8 @@ import pytest
 
 from trimtab.errors import ServiceUnavailableError
 from trimtab.services import Service, Supervisor
-from trimtab.services.definitions import answers, prefect_server, settle_ports
+from trimtab.services.definitions import answers, prefect_server
+from trimtab.services.ports import hold_ports, settle_ports
 from trimtab.services.processes import members
 from trimtab.settings import Settings, connect
 
@@ -40,12 +42,12 @@ def small_stack(settings: Settings, _: str) -> list[Service]:
 
     def service(name: str, url: str, needs: tuple[str, ...] = ()) -> Service:
         command = (sys.executable, "-c", PARENT, str(urlsplit(url).port))
-        return Service(name, name, command, url, lambda: answers(url), needs=needs, start_timeout_s=60)
+        return Service(name, name, command, url, lambda: answers(url), needs=needs, start_timeout_s=180)
 
     return [service("reports", settings.reports_url), service("gateway", settings.gateway_url, ("reports",))]
 
 
-def until(good: Callable[[], bool], within_s: float = 60) -> None:
+def until(good: Callable[[], bool], within_s: float = 180) -> None:
     deadline = time.monotonic() + within_s
     while not good():
         assert time.monotonic() < deadline
@@ -84,7 +86,7 @@ def test_a_child_that_outlives_its_service_gives_the_port_back(tmp_path: Path) -
     def forking(settings: Settings, _: str) -> list[Service]:
         url = settings.reports_url
         command = (sys.executable, "-c", parent, str(urlsplit(url).port), "--bind", "127.0.0.1")
-        return [Service("reports", "reports", command, url, lambda: answers(url), start_timeout_s=60)]
+        return [Service("reports", "reports", command, url, lambda: answers(url), start_timeout_s=180)]
 
     with Supervisor(settings_for(tmp_path), str, forking) as supervisor:
         before = supervisor.process_ids()["reports"]
@@ -151,6 +153,25 @@ def test_a_taken_port_is_replaced_and_that_is_said(tmp_path: Path) -> None:
     here = urlsplit(settled.gateway_url).port
     # Beside what else is said where a stack is up on this machine.
     assert f"port {urlsplit(taken).port} is taken: the gateway listens on {here} instead" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a service listen on a port that is held for it")
+def test_a_port_that_is_found_free_is_kept_for_its_service(tmp_path: Path) -> None:
+    """Nobody else is given it before the service listens there, nor while it is down; no other machine's is held."""
+    elsewhere = {"TRIMTAB_HOME": str(tmp_path), "TRIMTAB_MLFLOW_URL": "https://mlflow.bank.example"}
+    settings = settle_ports(Settings.from_env({**elsewhere, "TRIMTAB_GATEWAY_URL": "http://127.0.0.1:0"}), str)
+    address = ("127.0.0.1", urlsplit(settings.gateway_url).port)
+    held = hold_ports(settings)
+    try:
+        assert len(held) == 3
+        for _ in range(2):
+            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+                stranger.bind(address)
+            with socket.create_server(address), socket.create_connection(address):
+                pass
+    finally:
+        for each in held:
+            each.close()
 
 
 def test_services_of_other_machines_are_not_started_here(tmp_path: Path) -> None:
@@ -220,13 +241,13 @@ def test_trimtab_up_serves_until_interrupted_and_leaves_no_process(tmp_path: Pat
         until(lambda: "Ctrl-C stops it all" in log.read_text() or up.poll() is not None, within_s=240)
         assert up.poll() is None, log.read_text()
         family = psutil.Process(up.pid).children(recursive=True)
-        check = subprocess.run(
-            [sys.executable, "-m", "trimtab.cli", "check"], env=env, capture_output=True, text=True, check=False
-        )
-        assert check.returncode == 0, check.stdout + check.stderr
-        assert "0 failed" in check.stdout
+        check = [sys.executable, "-m", "trimtab.cli", "check"]
+        # Of a service that has not answered within seconds it says so, as may be on a busy machine: it is asked again.
+        until(lambda: "0 failed" in subprocess.run(check, env=env, capture_output=True, text=True, check=False).stdout)
+        found = subprocess.run(check, env=env, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
         up.send_signal(signal.SIGINT)
-        assert up.wait(timeout=60) == 0, log.read_text()
+        assert up.wait(timeout=180) == 0, log.read_text()
     finally:
         up.kill()
         up.wait()

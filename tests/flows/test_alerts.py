@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def mails() -> Iterator[tuple[Mails, int]]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     kept = Mails()
-    controller = Controller(kept, hostname="127.0.0.1", port=port)
+    controller = Controller(kept, hostname="127.0.0.1", port=port, ready_timeout=120)
     controller.start()
     yield kept, port
     controller.stop()
@@ -153,7 +154,7 @@ def _make_blocks_as_documented(smtp_port: int, http_port: int) -> None:
     exec(compile(code, "docs/alerts.md", "exec"), {})
 
 
-def until(look: Callable[[], Any], within_s: float = 60) -> Any:
+def until(look: Callable[[], Any], within_s: float = 180) -> Any:
     end = time.monotonic() + within_s
     while not (found := look()):
         assert time.monotonic() < end, "nothing came"
@@ -161,24 +162,37 @@ def until(look: Callable[[], Any], within_s: float = 60) -> Any:
     return found
 
 
+def events(settings: Settings, name: str, **wanted: Any) -> list[dict[str, Any]]:
+    """The newest events of that name, and of whatever else is wanted."""
+    body = {"filter": {"event": {"name": [name]}, **wanted}, "limit": 50}
+    answer = httpx.post(f"{settings.prefect_api_url}/events/filter", json=body, timeout=120)
+    return list(answer.raise_for_status().json()["events"])
+
+
+def sent_for(settings: Settings, *event_ids: str) -> set[str]:
+    """The automations that say that they sent a message for one of these events."""
+    of = {"id": [f"prefect.event.{each}" for each in event_ids], "role": ["triggering-event"]}
+    sent = events(settings, "prefect.automation.action.executed", related=of)
+    return {event["resource"]["prefect.resource.id"] for event in sent}
+
+
 def until_automations_are_known(settings: Settings) -> None:
-    """The server takes up new automations on its own time: an own one tells when it has."""
-    seen = lambda: httpx.post(  # noqa: E731
-        f"{settings.prefect_api_url}/events/filter",
-        json={"filter": {"event": {"name": ["prefect.automation.action.executed"]}}, "limit": 50},
-        timeout=30,
-    ).json()["events"]
-    before = len(seen())
+    """The server takes up new automations on its own time: when both have sent a message for events of our own it has.
+
+    It takes events in their order: all that came before have had their effect.
+    """
     probe: dict[str, Any] = {
         **{"event": "trimtab.state.changed", "occurred": datetime.now(UTC).isoformat()},
         "resource": {"prefect.resource.id": "trimtab.model.loan", "trimtab.change": "RETRAIN>BLOCK"},
         "payload": {"subject": "probe", "body": "probe"},
     }
-    deadline = time.monotonic() + 60
-    while len(seen()) < before + 2:
+    ids: list[str] = []
+    deadline = time.monotonic() + 180
+    while not ids or len(sent_for(settings, *ids[-20:])) < 2:
         assert time.monotonic() < deadline, "the server does not take up the automations"
-        probe["id"] = str(uuid4())
-        httpx.post(f"{settings.prefect_api_url}/events", json=[probe], timeout=30).raise_for_status()
+        ids.append(str(uuid4()))
+        body = [{**probe, "id": ids[-1]}]
+        httpx.post(f"{settings.prefect_api_url}/events", json=body, timeout=120).raise_for_status()
         time.sleep(1)
 
 
@@ -313,11 +327,25 @@ def test_what_was_not_delivered_is_seen_and_a_test_message_shows_it_beforehand(
     world: World, mails: tuple[Mails, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a webhook that is not there Prefect itself says nothing at all; the mail beside it is delivered."""
-    monkeypatch.setattr("deployments.deliveries.UNDER_WAY_FOR", timedelta(seconds=15))
-    CustomWebhookNotificationBlock(name="on-call", url="http://127.0.0.1:9/").save("on-call", overwrite=True)
     apply(world.settings)
     until_automations_are_known(world.settings)
-    mail, webhook = send_test(world.settings, world.model.spec)
+    CustomWebhookNotificationBlock(name="on-call", url="http://127.0.0.1:9/").save("on-call", overwrite=True)
+    began = datetime.now(UTC)
+
+    def mail_is_said_to_be_sent() -> bool:
+        tests = events(world.settings, "trimtab.state.changed", occurred={"since": began.isoformat()})
+        ids = [event["id"] for event in tests if event["payload"]["subject"] == "trimtab: loan test"]
+        return bool(ids and sent_for(world.settings, *ids))
+
+    # The mail takes as long as this machine needs; only then what nothing was said of for long is lost.
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr("deployments.deliveries.UNDER_WAY_FOR", DAY)
+        asked = pool.submit(send_test, world.settings, world.model.spec)
+        try:
+            until(mail_is_said_to_be_sent)
+        finally:
+            monkeypatch.setattr("deployments.deliveries.UNDER_WAY_FOR", timedelta(seconds=15))
+    mail, webhook = asked.result()
     assert (mail.alert, webhook.alert) == (
         "trimtab: tell slack-webhook/mail-risk of loan",
         "trimtab: tell custom-webhook/on-call of loan",

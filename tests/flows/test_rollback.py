@@ -121,11 +121,23 @@ def test_requests_during_a_switch_are_all_answered_and_name_who_answered(rollout
 
     caller = threading.Thread(target=call)
     caller.start()
-    releases += [rollouts.roll_out(2), rollouts.roll_out(3)]
-    stop.set()
-    caller.join()
+    try:
+        for number in (2, 3):
+            until_answered_by(releases[-1], answered)
+            releases.append(rollouts.roll_out(number))
+        until_answered_by(releases[-1], answered)
+    finally:
+        stop.set()
+        caller.join()
     assert not failed
     assert set(answered) == {release.id for release in releases}
+
+
+def until_answered_by(release: Release, answered: list[str]) -> None:
+    deadline = time.monotonic() + 180
+    while release.id not in answered:
+        assert time.monotonic() < deadline, f"{release.id} answers nobody"
+        time.sleep(0.01)
 
 
 def test_a_scorer_that_answers_other_than_training_said_never_serves(rollouts: Rollouts) -> None:
@@ -209,7 +221,7 @@ def test_restore_brings_the_scorers_back_after_they_all_died(rollouts: Rollouts)
     assert rollouts.serving() == (release.id, release.artifact_digest)
 
 
-def served_again(rollouts: Rollouts, within_s: float = 60) -> tuple[str, str]:
+def served_again(rollouts: Rollouts, within_s: float = 180) -> tuple[str, str]:
     deadline = time.monotonic() + within_s
     while not rollouts.gateway.ready("loan"):
         assert time.monotonic() < deadline, "the scorer did not come back"

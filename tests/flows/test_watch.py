@@ -348,7 +348,7 @@ def events(ruling: Ruling) -> list[dict[str, Any]]:
     return [event for event in found if event["payload"] == payload(ruling)]
 
 
-def until(look: Callable[[], Any], deadline_s: float = 60) -> Any:
+def until(look: Callable[[], Any], deadline_s: float = 180) -> Any:
     """What ``look`` finds, as soon as it finds something."""
     end = time.monotonic() + deadline_s
     while not (found := look()):

@@ -107,7 +107,7 @@ class Stack:
         return answer.json()["model_version"]["version"]
 
 
-def until(look: Callable[[], T], good: Callable[[T], bool], what: str, within_s: float = 120) -> T:
+def until(look: Callable[[], T], good: Callable[[T], bool], what: str, within_s: float = 300) -> T:
     """Look until it is good; fail with what was seen last."""
     deadline = time.monotonic() + within_s
     while not good(seen := look()):

@@ -18,7 +18,7 @@ MODEL, AS_OF, LATER = {name!r}, datetime(2024, 2, 20, tzinfo=UTC), datetime(2024
 """
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
 def test_the_notebook_retrains_both_ways_and_reads_what_came_of_it(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
@@ -29,7 +29,7 @@ def test_the_notebook_retrains_both_ways_and_reads_what_came_of_it(
     parameters.source = PARAMETERS.format(name=stack.name)
     # A process finds the stack by its home alone.
     monkeypatch.setenv("TRIMTAB_HOME", str(stack.settings.home))
-    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
 
     ledger = stack.ledger
     causes = [ledger.find(Cause, each.cause_id) for each in stack.retrainings()]

@@ -1,11 +1,12 @@
 """A real V2 scorer, as small as can be: its score is the row's ``income`` plus an offset.
 
-So a test sees whose answer is whose. Prints its port. ``--delay-s`` makes each call slow; income -666 is refused with
-400, income -999 scores null.
+So a test sees whose answer is whose. Prints its port. ``--delay-s`` makes each call slow, ``--held-by`` lets none be
+answered while a file is there; income -666 is refused with 400, income -999 scores null.
 """
 
 import argparse
 import asyncio
+from pathlib import Path
 
 import msgspec
 import uvloop
@@ -14,8 +15,8 @@ from trimtab.wire.http import Server, listen
 
 
 class Scorer:
-    def __init__(self, offset: float, delay_s: float, digest: str) -> None:
-        self.offset, self.delay_s, self.digest, self.calls = offset, delay_s, digest, 0
+    def __init__(self, offset: float, delay_s: float, digest: str, held_by: Path | None) -> None:
+        self.offset, self.delay_s, self.digest, self.held_by, self.calls = offset, delay_s, digest, held_by, 0
         self.tasks = set()
         self.trace = ""
 
@@ -37,6 +38,8 @@ class Scorer:
         inputs = {tensor["name"]: tensor["data"] for tensor in msgspec.json.decode(body)["inputs"]}
         self.calls += 1
         await asyncio.sleep(self.delay_s)
+        while self.held_by is not None and self.held_by.exists():
+            await asyncio.sleep(0.01)
         if -666 in inputs["income"]:
             return 400, {"error": "income -666 is not taken"}
         scores = [None if x == -999 else (x or 0.0) + self.offset for x in inputs["income"]]
@@ -50,12 +53,14 @@ def main():
     parser.add_argument("--delay-s", type=float, default=0.0)
     parser.add_argument("--digest", default="digest", help="of the artifact that it says it serves")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--held-by", type=Path)
     arguments = parser.parse_args()
     listener = listen("127.0.0.1", arguments.port)
     print(listener.getsockname()[1], flush=True)
 
     async def serve():
-        await Server(Scorer(arguments.offset, arguments.delay_s, arguments.digest)).start(listener)
+        scorer = Scorer(arguments.offset, arguments.delay_s, arguments.digest, arguments.held_by)
+        await Server(scorer).start(listener)
         await asyncio.Event().wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

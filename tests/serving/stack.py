@@ -31,7 +31,7 @@ ROW = {"income": [1.5], "age": [30], "region": ["north"], "employed": [True]}
 _DATATYPES = {"income": "FP64", "age": "INT64", "region": "BYTES", "employed": "BOOL"}
 
 
-def until(holds: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
+def until(holds: Callable[[], bool], what: str, deadline_s: float = 120) -> None:
     """Wait for a condition; fail if it does not come to hold."""
     end = time.monotonic() + deadline_s
     while not holds():
@@ -64,8 +64,11 @@ class Stack:
     gateway: subprocess.Popen | None = None
 
     def __post_init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        # Bound, it is given to nobody else until the gateway listens on it, nor while that is dead.
+        self._keeper = socket.socket()
+        self._keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._keeper.bind(("127.0.0.1", 0))
+        self.port = self._keeper.getsockname()[1]
         self.url = f"{'https' if 'TRIMTAB_TLS_CERT' in self.extra else 'http'}://127.0.0.1:{self.port}"
         self.settings = Settings.from_env(
             {"TRIMTAB_HOME": str(self.home), "TRIMTAB_GATEWAY_URL": self.url, **self.extra}
@@ -103,7 +106,7 @@ class Stack:
 
     def kill_gateway(self, number: int = signal.SIGKILL) -> None:
         self.gateway.send_signal(number)
-        self.gateway.wait(timeout=30)
+        self.gateway.wait(timeout=120)
 
     def client(self) -> GatewayClient:
         return GatewayClient(self.settings)
@@ -127,6 +130,7 @@ class Stack:
             process.wait()
             if process.stdout:
                 process.stdout.close()
+        self._keeper.close()
 
 
 @dataclass
@@ -147,14 +151,16 @@ async def load(
 ) -> list[Answered]:
     """Post single rows over kept-alive connections until ``stop(answers)``; each row's income is its number.
 
-    With ``on_lost="end"`` a connection that breaks ends its part; its open request is not among the answers.
+    With ``on_lost="end"`` a connection that breaks, or that nobody takes any more, ends its part; its open request is
+    not among the answers.
     """
     answers: list[Answered] = []
     numbers = iter(range(10**9))
 
     async def one() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer = None
         try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             while not stop(answers):
                 number = next(numbers)
                 body = infer_body({**(columns or ROW), "income": [float(number)]}, request_id=str(number))
@@ -169,7 +175,8 @@ async def load(
             if on_lost == "raise":
                 raise
         finally:
-            writer.close()
+            if writer is not None:
+                writer.close()
 
     await asyncio.gather(*(one() for _ in range(connections)))
     return answers

@@ -297,8 +297,10 @@ def test_json_that_is_nested_without_end_is_refused_and_harms_nobody(guarded, me
         assert client.infer("loan", ROW)["score"] == [1.5]
 
 
-def test_a_full_queue_of_one_model_refuses_that_model_alone(guarded):
-    url, process = guarded.scorer(delay_s=1.5)
+def test_a_full_queue_of_one_model_refuses_that_model_alone(guarded, tmp_path):
+    held = tmp_path / "held"
+    held.touch()
+    url, process = guarded.scorer(0.0, 0.0, f"--held-by={held}")
     with GatewayClient(guarded.settings, guarded.texts["all"]) as client:
         client.switch(guarded.route(url, model="slow", limits=RouteLimits(max_queue_rows=1)))
         first = threading.Thread(target=lambda: client.infer("slow", ROW))
@@ -308,19 +310,20 @@ def test_a_full_queue_of_one_model_refuses_that_model_alone(guarded):
             client.infer("slow", ROW)
         assert refusal.value.status == 429
         assert client.infer("loan", ROW)["score"] == [1.5]
+        held.unlink()
         first.join()
         client.withdraw("slow")
     process.kill()
 
 
-def test_a_gateway_that_others_could_reach_does_not_start_open(tmp_path):
-    stack = Stack(tmp_path)
+def test_a_gateway_that_others_could_reach_does_not_start_open(make_stack):
+    stack = make_stack()
     ended = subprocess.run(
         [sys.executable, "-m", "trimtab.serving", "--host", "0.0.0.0"],
         env={**os.environ, **stack.settings.as_env()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert ended.returncode == 1
     assert "would listen on '0.0.0.0', reachable from elsewhere, and let everyone in" in ended.stderr

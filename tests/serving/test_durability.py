@@ -96,7 +96,7 @@ def nursery(stack):
 
     yield start, wait
     process.stdin.close()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
     process.stdout.close()
 
 
@@ -132,7 +132,7 @@ async def load_until_killed(port, pid, after_answers, delay_s):
         if killed:
             return []
     else:
-        await asyncio.wait_for(listening(), 20)
+        await asyncio.wait_for(listening(), 120)
     return await load(port, 16, stop, on_lost="end")
 
 

@@ -21,7 +21,7 @@ def test_a_second_gateway_of_a_home_is_refused_by_name(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trimtab.serving", "--port", "0"]
     with only_gateway_of(tmp_path):
         second = subprocess.run(
-            command, env={**os.environ, **settings.as_env()}, capture_output=True, text=True, timeout=60, check=False
+            command, env={**os.environ, **settings.as_env()}, capture_output=True, text=True, timeout=180, check=False
         )
     assert second.returncode == 1
     assert f"a gateway (process {os.getpid()}) serves from {tmp_path} already" in second.stderr

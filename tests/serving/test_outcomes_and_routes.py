@@ -131,7 +131,7 @@ def test_a_damaged_file_of_routes_stops_the_start_and_is_named(make_stack):
         env={**os.environ, **stack.settings.as_env()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert ended.returncode != 0
     assert f"{stack.home / 'routes.json'} does not hold routes" in ended.stderr

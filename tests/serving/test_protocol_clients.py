@@ -242,11 +242,11 @@ def test_curls_way_with_a_large_body_is_answered(gateway, tmp_path):
     """curl asks with Expect: 100-continue before it sends more than a megabyte."""
     frame = pd.concat([FRAME] * 2000)
     (tmp_path / "body.json").write_text(json.dumps({"dataframe_records": frame.to_dict("records"), "params": {}}))
-    command = ["curl", "-s", "--max-time", "20", "-H", "expect: 100-continue", "-H", "content-type: application/json"]
+    command = ["curl", "-s", "--max-time", "120", "-H", "expect: 100-continue", "-H", "content-type: application/json"]
     done = subprocess.run(
         [*command, "--data-binary", f"@{tmp_path / 'body.json'}", f"{gateway.url}/invocations"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert len(json.loads(done.stdout)["predictions"]) == 4000

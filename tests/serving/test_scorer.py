@@ -44,7 +44,7 @@ def start(code: Path, artifact: Path, folder: Path, *arguments: str) -> subproce
 
 
 def wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (folder / "ready.json").exists():
         assert process.poll() is None, "the scorer exited"
         assert time.monotonic() < deadline, "the scorer did not become ready"
@@ -77,7 +77,7 @@ def scorer(artifact: Path, code: Path, tmp_path_factory: pytest.TempPathFactory)
             yield client
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
 
 def refusal(scorer: httpx.Client, inputs: Any) -> str:
@@ -191,14 +191,14 @@ def test_sigterm_answers_what_is_under_way_and_ends(artifact: Path, code: Path, 
     with httpx.Client(base_url=wait_until_ready(tmp_path, process)) as client:
         assert client.post(INFER, json={"inputs": tensors(ROWS)}).status_code == 200
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=15)
+        process.communicate(timeout=120)
     assert process.returncode in (0, -signal.SIGTERM)
 
 
 def test_an_artifact_with_another_digest_is_not_served(artifact: Path, code: Path, tmp_path: Path) -> None:
     """The scorer ends with an error that names both digests."""
     process = start(code, artifact, tmp_path, "--expected-digest", "0" * 64)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert artifact.name in said.decode()
     assert "0" * 64 in said.decode()

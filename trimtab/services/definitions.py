@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import socket
 import ssl
 import sys
 from collections.abc import Callable, Mapping
@@ -60,7 +58,7 @@ class Service:
     ready: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
-    start_timeout_s: float = 120
+    start_timeout_s: float = 300
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -85,29 +83,6 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def settle_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
-    """Settings whose addresses on this machine are all free: a taken port, or port 0, is replaced, and that is said."""
-    urls: dict[str, str] = {}
-    taken: set[int] = set()
-    for name, title in (
-        ("prefect_url", "Prefect"),
-        ("mlflow_url", "MLflow"),
-        ("gateway_url", "the gateway"),
-        ("reports_url", "the reports"),
-    ):
-        url = str(getattr(settings, name)).rstrip("/")
-        if is_local(url):
-            parts = urlsplit(url)
-            host, wanted = parts.hostname or settings.host, parts.port or 0
-            port = wanted if wanted not in taken and _is_free(host, wanted) else _free_port(host, taken)
-            if wanted not in (0, port):
-                say(f"port {wanted} is taken: {title} listens on {port} instead")
-            taken.add(port)
-            url = f"{parts.scheme}://{host}:{port}"
-        urls[name] = url
-    return dataclasses.replace(settings, **urls)  # type: ignore[arg-type]
-
-
 def answers(url: str, tls: ssl.SSLContext | None = None) -> bool:
     """Whether a GET of the address succeeds; an https one is verified with ``tls``, by default `public_tls`."""
     try:
@@ -122,7 +97,7 @@ def stack_services(settings: Settings, worker: str = "trimtab") -> list[Service]
     Parameters
     ----------
     settings : Settings
-        With free ports (:func:`settle_ports`). A service whose address is another machine's is left out.
+        With free ports (`trimtab.services.ports`). A service whose address is another machine's is left out.
     worker : str
         Name of the worker; a new one for each stack, so that an old one is not taken for it.
 
@@ -207,24 +182,3 @@ def prefect_server(settings: Settings) -> Service:
             "PREFECT_SERVER_UI_API_URL": settings.prefect_api_url,
         },
     )
-
-
-def _is_free(host: str, port: int) -> bool:
-    if port == 0:
-        return False
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port(host: str, taken: set[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port = int(probe.getsockname()[1])
-        if port not in taken:
-            return port

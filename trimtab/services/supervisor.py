@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -18,7 +19,8 @@ from typing import IO, Self
 from trimtab.errors import LedgerError, ServiceUnavailableError
 from trimtab.services import processes, releases, state
 from trimtab.services.absences import Absences, readiness_of_routes
-from trimtab.services.definitions import Service, environment, settle_ports, stack_services
+from trimtab.services.definitions import Service, environment, stack_services
+from trimtab.services.ports import hold_ports, settle_ports
 from trimtab.services.prefect_api import close_interrupted_runs
 from trimtab.services.signals import deaf_to_signals
 from trimtab.settings import Settings
@@ -74,6 +76,7 @@ class Supervisor:
         self._stack = uuid.uuid4().hex
         self._running: dict[str, _Running] = {}
         self._lock: IO[str] | None = None
+        self._ports: list[socket.socket] = []
         self._stopping = threading.Event()
         self._watchers: list[threading.Thread] = []
 
@@ -99,6 +102,7 @@ class Supervisor:
         try:
             self._end_dead_stack()
             self.settings = settle_ports(self.settings, self._say)
+            self._ports = hold_ports(self.settings)
             for folder in ("prefect", "mlflow", "reports", "logs"):
                 (self.settings.home / folder).mkdir(parents=True, exist_ok=True)
             self._start_all()
@@ -136,6 +140,8 @@ class Supervisor:
                 self._say(f"{running.service.title} is stopped")
             processes.end(processes.members(self._stack), _GRACE_S)
             self._running.clear()
+            while self._ports:
+                self._ports.pop().close()
             if self._lock is not None and self.settings.releases_dir.is_dir():
                 self._say_failure("stop_all", releases.stop_all(self.settings))
             if self._lock is not None:
