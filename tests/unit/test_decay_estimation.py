@@ -126,6 +126,12 @@ def test_counts_of_hours_add_up_to_the_day():
         assert merged[name].low == pytest.approx(found.low, abs=1e-9)
 
 
+def test_one_row_has_an_estimate_too():
+    """Without a warning, though some draws of such a window hold no row."""
+    found = ClassifierEstimator(model(BINARY), *binary(2_000, 5)).estimate(np.array([0.9]))
+    assert found["log_loss"].low < found["log_loss"].value < found["log_loss"].high
+
+
 def test_rows_without_a_score_are_left_out():
     """NaN scores say nothing, and no rows give no estimate."""
     estimator = ClassifierEstimator(model(BINARY), *binary(3_000, 0))

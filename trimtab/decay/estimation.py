@@ -86,7 +86,7 @@ class ScoreHistogram:
         Returns
         -------
         np.ndarray
-            Of shape (...); an AUC without rows of both outcomes is NaN.
+            Of shape (...); without rows, and of an AUC without rows of both outcomes, NaN.
         """
         rows, zeros = self.sums["rows"] * weights, 1 - ones
         if metric == "roc_auc":
@@ -100,7 +100,10 @@ class ScoreHistogram:
         else:
             prefix = metric.removesuffix("_loss")
             gain = ones * self.sums[f"{prefix}_one"] + zeros * self.sums[f"{prefix}_zero"]
-        return np.asarray((gain * weights).sum(axis=-1) / rows.sum(axis=-1))
+        # Of a few rows none may be drawn.
+        total = rows.sum(axis=-1)
+        found = (gain * weights).sum(axis=-1)
+        return np.asarray(np.divide(found, total, out=np.full(np.shape(found), np.nan), where=total > 0))
 
 
 def score_edges(scores: np.ndarray, threshold: float) -> np.ndarray:
