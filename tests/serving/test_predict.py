@@ -77,6 +77,15 @@ def test_the_caller_and_the_request_are_named_in_the_log(served):
     assert log.select(["caller", "request_id"]).to_pylist() == [{"caller": "branch-7", "request_id": "r-1"}]
 
 
+@pytest.mark.parametrize("coding", ["utf-8", "latin-1"])
+def test_names_in_headers_are_found_again_by_what_their_caller_wrote(served, coding):
+    """Curl sends what the terminal gave it, mostly UTF-8; HTTP once asked for Latin-1."""
+    headers = {b"x-trimtab-caller": "Köln".encode(coding), b"x-request-id": "Müller-1".encode(coding)}
+    httpx.post(f"{served.url}/v2/models/loan/infer", content=infer_body(), headers=headers).raise_for_status()
+    for query in ({"request_id": "Müller-1"}, {"caller": "Köln"}):
+        assert len(httpx.get(f"{served.url}/predictions", params=query).json()["predictions"]) == 1
+
+
 def test_one_request_that_the_scorer_refuses_does_not_fail_its_neighbours(served):
     """Requests that share a batch have each their own fate."""
 

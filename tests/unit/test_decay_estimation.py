@@ -73,6 +73,25 @@ def test_what_a_shift_of_scores_costs_is_foretold_within_the_interval(target, dr
     assert min(hits.values()) >= 16, hits
 
 
+def test_scores_beyond_all_of_the_references_are_told_apart():
+    """What was rare becomes frequent: rows whose scores the reference never had still have different chances."""
+    spec = model(BINARY)
+
+    def draw(rows: int, seed: int, centre: float) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(seed)
+        scores = 1 / (1 + np.exp(-random.normal(centre, 0.5, rows)))
+        return scores, (random.random(rows) < scores).astype(float)
+
+    scores, outcomes = draw(200_000, 99, -1.5)
+    truth = roc_auc_score(outcomes, scores)
+    off = []
+    for seed in range(6):
+        found = ClassifierEstimator(spec, *draw(6_000, seed, -4.0)).estimate(draw(2_000, 100 + seed, -1.5)[0])
+        assert all(one.low < one.value < one.high for one in found.values())
+        off.append(found["roc_auc"].value - truth)
+    assert np.mean(off) == pytest.approx(0, abs=0.03)
+
+
 def test_a_calibrated_score_is_left_as_it_is():
     """No calibration is used where it foretells held-out outcomes no better than the score."""
     random = np.random.default_rng(1)
@@ -105,6 +124,12 @@ def test_counts_of_hours_add_up_to_the_day():
     for name, found in estimator.estimate(scores).items():
         assert merged[name].value == pytest.approx(found.value, abs=1e-12)
         assert merged[name].low == pytest.approx(found.low, abs=1e-9)
+
+
+def test_one_row_has_an_estimate_too():
+    """Without a warning, though some draws of such a window hold no row."""
+    found = ClassifierEstimator(model(BINARY), *binary(2_000, 5)).estimate(np.array([0.9]))
+    assert found["log_loss"].low < found["log_loss"].value < found["log_loss"].high
 
 
 def test_rows_without_a_score_are_left_out():

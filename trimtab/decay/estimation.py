@@ -22,6 +22,9 @@ from trimtab.records import Metric
 from trimtab.spec import METRICS, ModelSpec
 
 BINS = 512
+GRID_BINS = 192
+"""Bins besides, of equal width in log odds: of scores where the reference has none. In one wide bin all rows would
+count as equally likely, whatever their scores."""
 CHUNKS = 10
 DRAWS = 200
 CHUNK_DRAWS = 40
@@ -33,6 +36,7 @@ few hundred rows tell well enough to mend a model that is too sure of itself; is
 2002), which bends as it must and takes thousands."""
 _NEWTON_STEPS, _LONGEST_STEP, _STILL = 25, 2.0, 1e-6
 _LEAST_SCORE = 1e-6
+_GRID_END = 12.0
 _Z = 1.959963984540054
 
 
@@ -82,7 +86,7 @@ class ScoreHistogram:
         Returns
         -------
         np.ndarray
-            Of shape (...); an AUC without rows of both outcomes is NaN.
+            Of shape (...); without rows, and of an AUC without rows of both outcomes, NaN.
         """
         rows, zeros = self.sums["rows"] * weights, 1 - ones
         if metric == "roc_auc":
@@ -96,14 +100,20 @@ class ScoreHistogram:
         else:
             prefix = metric.removesuffix("_loss")
             gain = ones * self.sums[f"{prefix}_one"] + zeros * self.sums[f"{prefix}_zero"]
-        return np.asarray((gain * weights).sum(axis=-1) / rows.sum(axis=-1))
+        # Of a few rows none may be drawn.
+        total = rows.sum(axis=-1)
+        found = (gain * weights).sum(axis=-1)
+        return np.asarray(np.divide(found, total, out=np.full(np.shape(found), np.nan), where=total > 0))
 
 
 def score_edges(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Edges of `BINS` bins at most that hold about as many scores each; a bin a score where there are few."""
+    """Edges of `BINS` bins at most that hold about as many scores each, a bin a score where there are few; and of
+    `GRID_BINS` over all that a score may be."""
     distinct = np.unique(scores)
     inner = distinct if len(distinct) <= BINS else np.unique(np.quantile(scores, np.linspace(0, 1, BINS - 1)))
-    return np.unique(np.concatenate([[min(0.0, inner[0])], inner, [threshold, np.nextafter(max(1.0, inner[-1]), 2)]]))
+    grid = expit(np.linspace(-_GRID_END, _GRID_END, GRID_BINS))
+    ends = [min(0.0, inner[0]), threshold, np.nextafter(max(1.0, inner[-1]), 2)]
+    return np.unique(np.concatenate([inner, grid, ends]))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from trimtab.errors import RequestError, SpecError
 from trimtab.serving.token_store import TokenStore
 from trimtab.serving.tokens import SCOPES, Scope, Token, admin_token, load_tokens, parse_token
 from trimtab.settings import Settings
+from trimtab.wire.http import header_text
 
 REASONS = ("missing", "unknown", "expired", "revoked", "scope", "model")
 """Why a call may be denied."""
@@ -63,11 +64,11 @@ class Caller:
         """
         if not header:
             return self.name
-        if len(header) > MAX_CALLER_CHARACTERS:
+        stated = header_text(header)
+        if len(stated) > MAX_CALLER_CHARACTERS:
             raise RequestError(
-                400, f"x-trimtab-caller has {len(header)} characters; it may have {MAX_CALLER_CHARACTERS}"
+                400, f"x-trimtab-caller has {len(stated)} characters; it may have {MAX_CALLER_CHARACTERS}"
             )
-        stated = header.decode("latin-1")
         return f"{self.name}/{stated}" if self.name else stated
 
 

@@ -53,7 +53,7 @@ from trimtab.serving.switchboard import Switchboard
 from trimtab.serving.tokens import Scope
 from trimtab.serving.tracing import TraceContext, read_trace
 from trimtab.settings import Settings
-from trimtab.wire.http import Exchange, Headers, Request, error_body
+from trimtab.wire.http import Exchange, Headers, Request, error_body, header_text
 from trimtab.wire.shared import Shared
 from trimtab.wire.tensors import EXTENSION, HEADER_LENGTH
 
@@ -189,7 +189,7 @@ class Gateway:
     def refuse(self, exchange: Exchange, error: BaseException, model: str | None = None) -> None:
         """Answer that a request is refused; count it if it was to predict with a model."""
         request, trace = exchange.request, _trace(exchange.request)
-        request_id = (request.head.header(b"x-request-id") or b"").decode("latin-1")
+        request_id = header_text(request.head.header(b"x-request-id") or b"")
         trace_id = "" if trace is None else trace.trace_id.decode()
         if isinstance(error, RequestError):
             status, body = error.status, error_body(str(error))
@@ -233,7 +233,7 @@ class Gateway:
                 rows = lane.parser.infer(request.body, request.head.header(HEADER_LENGTH), now_us)
             rows.caller = caller.on_record(request.head.header(b"x-trimtab-caller"))
             if not rows.request_id and (request_id := request.head.header(b"x-request-id")):
-                rows.request_id = request_id.decode("latin-1")
+                rows.request_id = header_text(request_id)
             if len(rows.request_id) > _MAX_REQUEST_ID_CHARACTERS:
                 # It stands beside each row: a long one of a large request would fill the memory.
                 raise RequestError(

@@ -106,6 +106,14 @@ class Exchange:
             connection.answer(self.request, status, body, content_type, headers)
 
 
+def header_text(value: bytes) -> str:
+    """What a header says: in UTF-8, as callers write what is not ASCII, or else Latin-1, as HTTP once said."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def error_body(message: str) -> bytes:
     """The body of every answer that refuses; cut, for a message may quote what the caller sent, megabytes of it."""
     if len(message) > _ERROR_CHARACTERS:

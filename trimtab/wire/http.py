@@ -18,10 +18,21 @@ import socket
 import ssl
 
 from trimtab.wire.connection import Connection
-from trimtab.wire.exchange import Application, Exchange, Headers, Limits, Request, error_body
+from trimtab.wire.exchange import Application, Exchange, Headers, Limits, Request, error_body, header_text
 from trimtab.wire.shared import Shared
 
-__all__ = ["Application", "Exchange", "Headers", "Limits", "Request", "Server", "error_body", "listen", "stop_signal"]
+__all__ = [
+    "Application",
+    "Exchange",
+    "Headers",
+    "Limits",
+    "Request",
+    "Server",
+    "error_body",
+    "header_text",
+    "listen",
+    "stop_signal",
+]
 
 _TICK_S = 1.0
 _BACKLOG = 2048

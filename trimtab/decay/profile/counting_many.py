@@ -7,7 +7,9 @@ of one in a higher cell that it is less: only the edges of the value's own cell,
 
 from __future__ import annotations
 
+import logging
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,14 +23,7 @@ _BLOCK = 1_024
 """So many values that what is made on the way stays in the nearest cache."""
 _ONE = np.uint64(1)
 """Places without a sign: of others Numba asks each time whether they count from the end."""
-
-
-def _compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """Compiled at its first call, and kept: beside this file or where the user's caches are, if one may write there."""
-    try:
-        return numba.njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True, **options)(function)
+_logger = logging.getLogger(__name__)
 
 
 class Grid(NamedTuple):
@@ -102,6 +97,8 @@ def _find(values: np.ndarray, grid: Grid, bins: np.ndarray) -> None:
 
 
 def _count(values: np.ndarray, grid: Grid, counts: np.ndarray, sums: np.ndarray) -> None:
+    """Add finite values, float64 of shape (rows,), to counts, int64, and to sums of (value - origin), float64, both of
+    shape (edges + 1,)."""
     bins = np.empty(_BLOCK, dtype=np.uint32)
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK]
@@ -120,6 +117,8 @@ def _count_ties(
     ties: np.ndarray,
     others: np.ndarray,
 ) -> int:
+    """The same, and add to ties, int64, those that equal what is known of their bin, float64, NaN for nothing; both of
+    shape (edges + 1,). The rest are written to others, of shape (rows,); returns how many they are."""
     bins = np.empty(_BLOCK, dtype=np.uint32)
     unknown = 0
     for start in range(0, len(values), _BLOCK):
@@ -137,6 +136,7 @@ def _count_ties(
 
 
 def _squares(values: np.ndarray, origin: float) -> float:
+    """The sum of (value - origin)**2, in any order."""
     total = 0.0
     for row in range(len(values)):
         shifted = values[row] - origin
@@ -144,13 +144,36 @@ def _squares(values: np.ndarray, origin: float) -> float:
     return total
 
 
-_cell, _lay, _find = _compiled(_cell), _compiled(_lay), _compiled(_find)
-count = _compiled(_count)
-"""``count(values, grid, counts, sums)`` adds finite values, float64 of shape (rows,), to counts, int64, and to sums of
-(value - origin), float64, both of shape (edges + 1,)."""
-count_ties = _compiled(_count_ties)
-"""``count_ties(values, grid, counts, sums, known, ties, others)`` adds as `count` does, and to ties, int64, those that
-equal what is known of their bin, float64, NaN for nothing; both of shape (edges + 1,). The rest are written to others,
-of shape (rows,); returns how many they are."""
-squares = _compiled(_squares, fastmath={"reassoc"})
-"""``squares(values, origin)`` is the sum of (value - origin)**2, in any order."""
+_LOOPS: dict[Callable[..., Any], dict[str, Any]] = {
+    _cell: {},
+    _lay: {},
+    _find: {},
+    _count: {},
+    _count_ties: {},
+    _squares: {"fastmath": {"reassoc"}},
+}
+"""Each with what it is compiled with besides; while they stand here, their names are given to what is compiled."""
+
+
+def _compiled(cache: bool) -> list[Any]:
+    """The loops as what is compiled at its first call; kept, if asked to, beside this file or in the user's caches."""
+    return [numba.njit(nogil=True, cache=cache, **options)(loop) for loop, options in _LOOPS.items()]
+
+
+def _call_each() -> None:
+    """Have each compiled, or read from where it was kept, for what numbers.py calls it with."""
+    values, counts, sums = np.zeros(1), np.zeros(2, dtype=np.int64), np.zeros(2)
+    values.setflags(write=False)
+    laid = grid(values, 0.0)
+    count(values, laid, counts, sums)
+    count_ties(values, laid, counts, sums, np.zeros(2), counts, np.empty(1))
+    squares(values, 0.0)
+
+
+try:
+    _cell, _lay, _find, count, count_ties, squares = _compiled(cache=True)
+    _call_each()
+except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+    # No place to keep them (RuntimeError), no room there, or what is kept there was cut short: that costs time alone.
+    _logger.warning("compiled loops are neither kept nor read: %r; each process compiles its own", error)
+    _cell, _lay, _find, count, count_ties, squares = _compiled(cache=False)
