@@ -16,6 +16,7 @@ from trimtab.training.artifacts import feature_manifest
 from trimtab.training.snapshots import feature_columns
 
 MANY_CATEGORIES = 255
+SHOWN_CLASSES = 10
 """More than scikit-learn's gradient boosting takes."""
 
 
@@ -49,8 +50,10 @@ def fit(
             f"{spec.name}: all {len(target)} rows have target {target[0]:g}; a regression needs targets that differ"
         )
     if missing := [name for at, name in enumerate(spec.target.classes) if not (target == at).any()]:
+        named, unnamed = ", ".join(map(repr, missing[:SHOWN_CLASSES])), len(missing) - SHOWN_CLASSES
+        more = f", nor {unnamed:,} more of the {len(spec.target.classes):,} classes" if unnamed > 0 else ""
         raise TrainingError(
-            f"{spec.name}: none of {len(target)} rows has target {', '.join(map(repr, missing))}; a model is trained "
+            f"{spec.name}: none of {len(target)} rows has target {named}{more}; a model is trained "
             "on some rows of every class: choose a longer training.window, or leave out the class"
         )
     try:
