@@ -83,7 +83,8 @@ def anomalies(model: Model, start: From = None, end: To = None) -> None:
         raise typer.BadParameter(f"--from is {since.isoformat()}; it must be before --to, {until.isoformat()}")
     found = _anomalies(settings, model, since, until)
     share = f"{found.share:.3%} of {found.rows:,}; {found.expected_share:.3%} are expected of sound rows"
-    say(f"{found.count:,} rows lie outside the training distribution ({share})")
+    listed = f"; the oddest {len(found.worst)}:" if len(found.worst) < found.count else ""
+    say(f"{found.count:,} rows lie outside the training distribution ({share}){listed}")
     for one in found.worst:
         say(f"{one.score:8.2f}  {one.prediction_id}  {one.event_time:%Y-%m-%d %H:%M:%S}  {one.reason}")
 
