@@ -105,6 +105,26 @@ def test_cells_that_are_not_divided_by_commas_are_refused(tmp_path: Path, mark: 
             read_file(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "größe",
+            "north",
+            r"the heading of .*loans.csv, b'at,.*gr\\xf6\\xdfe.*', is not UTF-8: save the file as UTF-8",
+        ),
+        ("region", "Süd", r"column 'region' of .*loans.csv holds b'S\\xfcd' in row 1: save the file as UTF-8"),
+    ],
+)
+def test_another_encoding_is_refused(tmp_path: Path, name: str, value: str, words: str) -> None:
+    """As a spreadsheet of an older office saves it; Arrow would take the cells for bytes, and those are no feature."""
+    loans(**{name: np.resize(np.array([value, "west"]), 4_000)}).to_csv(
+        tmp_path / "loans.csv", index=False, encoding="latin-1"
+    )
+    with pytest.raises(SourceError, match=words):
+        read_file(tmp_path / "loans.csv")
+
+
 @pytest.mark.parametrize("column", ["income", "paid"])
 @pytest.mark.parametrize("written", [lambda x: f"{x:,.2f}".translate(str.maketrans(",.", ".,")), "{:,.2f}".format])
 def test_numbers_with_commas_are_refused(tmp_path: Path, column: str, written: Callable[[float], str]) -> None:
@@ -127,7 +147,11 @@ def test_a_few_texts_with_commas_are_codes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "kind", "words"),
     [
-        ({"user": [f"user {row % 700}" for row in range(4_000)]}, "binary", r"of more than 255 categories: \['user'\]"),
+        (
+            {"user": [f"user {row % 700}" for row in range(4_000)]},
+            "binary",
+            r"of more than 255 categories: \['user'\]; leave them",
+        ),
         (
             {"paid": [f"order {row}" for row in range(4_000)]},
             "multiclass",

@@ -72,5 +72,7 @@ def _suspects(features: Sequence[FeatureColumn], matrix: np.ndarray) -> str:
     empty = [one.name for at, one in enumerate(features) if np.isnan(matrix[:, at]).all()]
     many = [one.name for one in features if len(one.categories or ()) > MANY_CATEGORIES]
     return (f"; without any value: {empty}" if empty else "") + (
-        f"; of more than {MANY_CATEGORIES} categories: {many}" if many else ""
+        f"; of more than {MANY_CATEGORIES} categories: {many}; leave them out, or put their values into groups"
+        if many
+        else ""
     )
