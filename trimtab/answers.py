@@ -47,6 +47,11 @@ def outcome_name(value: float, classes: Sequence[str]) -> float | str:
 
 
 def outcome_text(value: float | str, classes: Sequence[str] = ()) -> str:
-    """The same as a short text; a name stays as it is."""
+    """The same as a text; a name stays as it is."""
     named = value if isinstance(value, str) else outcome_name(value, classes)
-    return named if isinstance(named, str) else f"{named:g}"
+    return named if isinstance(named, str) else number_text(named)
+
+
+def number_text(value: float) -> str:
+    """The shortest text that is read as the very same number: what is on record is not rounded."""
+    return repr(float(value)).removesuffix(".0")

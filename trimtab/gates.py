@@ -54,11 +54,12 @@ def _gates(spec: ModelSpec, evaluation: Evaluation, challenger: str) -> Iterator
     scores = evaluation.scores[challenger]
     unusable = [name for name, metric in scores.items() if not math.isfinite(metric.value)]
     absent = [name for name in _needed(spec) if name not in scores]
+    classes = " on the rows that judge (none of some class?)" if unusable and spec.target.kind != "regression" else ""
     yield _result(
         "finite",
         challenger,
         passed=not unusable and not absent,
-        reason=f"{unusable + absent} cannot be computed" if unusable or absent else "every metric is a number",
+        reason=f"{unusable + absent} cannot be computed{classes}" if unusable or absent else "every metric is a number",
     )
     for metric, floor in spec.gates.floors.items():
         yield _limit(f"floor:{metric}", challenger, scores.get(metric), floor, at_least=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +106,57 @@ def test_cells_that_are_not_divided_by_commas_are_refused(tmp_path: Path, mark: 
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "größe",
+            "north",
+            r"the heading of .*loans.csv, b'at,.*gr\\xf6\\xdfe.*', is not UTF-8: save the file as UTF-8",
+        ),
+        ("region", "Süd", r"column 'region' of .*loans.csv holds b'S\\xfcd' in row 1: save the file as UTF-8"),
+    ],
+)
+def test_another_encoding_is_refused(tmp_path: Path, name: str, value: str, words: str) -> None:
+    """As a spreadsheet of an older office saves it; Arrow would take the cells for bytes, and those are no feature."""
+    loans(**{name: np.resize(np.array([value, "west"]), 4_000)}).to_csv(
+        tmp_path / "loans.csv", index=False, encoding="latin-1"
+    )
+    with pytest.raises(SourceError, match=words):
+        read_file(tmp_path / "loans.csv")
+
+
+@pytest.mark.parametrize("column", ["income", "paid"])
+@pytest.mark.parametrize("written", [lambda x: f"{x:,.2f}".translate(str.maketrans(",.", ".,")), "{:,.2f}".format])
+def test_numbers_with_commas_are_refused(tmp_path: Path, column: str, written: Callable[[float], str]) -> None:
+    """They are texts to Arrow: so many categories of a feature, or classes of a target."""
+    frame = loans()
+    frame[column] = [written(value) for value in frame["income"] * 1_000]
+    frame.to_csv(tmp_path / "loans.csv", index=False)
+    shown = re.escape(repr(frame[column][0]))
+    words = f"column '{column}' holds {shown}, and numbers with commas in 4,000 of 4,000 rows; write them with a"
+    with pytest.raises(SourceError, match=words):
+        replayed(tmp_path / "loans.csv", SMALL.model_copy(update={"target": column}))
+
+
+def test_a_few_texts_with_commas_are_codes(tmp_path: Path) -> None:
+    """Such as the size of an engine."""
+    loans(engine=np.resize(np.array(["1,5", "2,0", "3,0"]), 4_000)).to_csv(tmp_path / "loans.csv", index=False)
+    assert replayed(tmp_path / "loans.csv").windows
+
+
+@pytest.mark.parametrize(
     ("columns", "kind", "words"),
     [
-        ({"user": [f"user {row % 700}" for row in range(4_000)]}, "binary", r"of more than 255 categories: \['user'\]"),
+        (
+            {"user": [f"user {row % 700}" for row in range(4_000)]},
+            "binary",
+            r"of more than 255 categories: \['user'\]; leave them",
+        ),
+        (
+            {"paid": [f"order {row}" for row in range(4_000)]},
+            "multiclass",
+            r"'order \d+', nor 3,\d+ more of the 4,000 classes; a model is trained",
+        ),
         ({"paid": 7.5}, "regression", r"rows have target 7.5; a regression needs targets that differ"),
         (
             {"income": np.where(np.arange(4_000) == 3_000, np.inf, 1.5)},

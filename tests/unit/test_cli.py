@@ -13,12 +13,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from deployments.apply import prefect_client
 from tests.chain import EARLY, LATE, home_with_predictions, release_twice
 from tests.prediction_rows import T0, make_rows
 from trimtab.checks import check_models, check_services
+from trimtab.cli import app, data
 from trimtab.cli.runs import _page_of, _run_of, _tell, _what_came_of_it, _why_nothing_was_judged
+from trimtab.decay.anomalies import Anomalies, Anomaly
 from trimtab.errors import ServiceUnavailableError
 from trimtab.ledger import Ledger
 from trimtab.predictions import PredictionLog
@@ -98,6 +101,18 @@ def test_what_goes_wrong_is_one_line_on_stderr(tmp_path: Path, arguments: tuple[
     assert done.stderr.startswith("trimtab: ")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_anomalies_say_where_they_are_not_all_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many there are stands above the oddest of them."""
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path))
+    monkeypatch.setenv("TRIMTAB_MODELS_DIR", str(ROOT / "tests/models"))
+    odd = Anomaly(prediction_id="p", event_time=T0, score=2.0, view="alone", features=())
+    for count, end in ((2, "expected of sound rows); the oddest 1:"), (1, "expected of sound rows)")):
+        found = Anomalies(rows=900, count=count, expected_share=0.001, low=0.0, high=0.1, worst=(odd,))
+        monkeypatch.setattr(data, "_anomalies", lambda *_, found=found: found)
+        said = CliRunner().invoke(app, ["anomalies", "loan"], catch_exceptions=False).stdout
+        assert said.splitlines()[0].endswith(end)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trimtab.backtest.files import target_kind
-from trimtab.backtest.plot import check_plot_path
+from trimtab.backtest.plot import check_plot_path, write_plot
 from trimtab.backtest.results import Backtest
 from trimtab.cli import app
 from trimtab.cli.backtest_shown import show
@@ -84,6 +85,21 @@ def test_a_csv_with_a_small_spec_is_replayed_as_a_table_a_plot_and_json(
     assert re.search(r"(?<!-)\b0%\n", capsys.readouterr().out), "a loss too small for a percent is none"
     asked(str(loans.with_suffix(".parquet")), *common)
     assert Backtest.model_validate_json((tmp_path / "out" / "b.json").read_text()) == found
+
+
+def test_the_picture_says_what_its_lines_are(loans: Path, tmp_path: Path) -> None:
+    """Each once: where another version began to serve, too."""
+    asked(
+        str(loans), "--spec", str(tmp_path / "loans.toml"), "--from", "2024-02-02", "--json", str(tmp_path / "b.json")
+    )
+    found = Backtest.model_validate_json((tmp_path / "b.json").read_text())
+    some = [one.model_copy(update={"outcome": "version 2 serves from here on"}) for one in found.windows[:2]]
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        write_plot(found, tmp_path / "none.svg")
+        write_plot(found.model_copy(update={"windows": (*some, *found.windows[2:])}), tmp_path / "two.svg")
+    assert "another version serves" not in (tmp_path / "none.svg").read_text()
+    drawn = (tmp_path / "two.svg").read_text()
+    assert [drawn.count(f">{label}<") for label in ("the policy", "RETRAIN", "another version serves")] == [1, 1, 1]
 
 
 def test_a_picture_that_cannot_be_written_is_refused_before_anything_runs(
@@ -248,6 +264,10 @@ def test_a_target_of_two_values_is_told_which_is_positive(loans: Path, negative:
         (
             ("--time", "at", "--target", "repaid", "--from", "2024-01-02"),
             "first model cannot be made .* the first there is lies at 2024-01-01",
+        ),
+        (
+            ("--time", "at", "--target", "repaid", "--set", "training.evaluation_window=1d"),
+            r"100 are needed; .*training.minimum_rows is 200\) and judge \(training.evaluation_window is 1 day",
         ),
         (("--time", "at", "--target", "repaid", "--window", "7"), "must be a timedelta, such as 7d or 12h"),
         (("--time", "at", "--target", "repaid", "--set", "policy.cooldwn=3d"), "did you mean 'policy.cooldown'"),

@@ -101,7 +101,7 @@ WORSE = Metric(name="log_loss", value=0.1, low=0.05, high=0.15, rows=400)
     [
         (window(), Action.NONE, "nothing to act on: log_loss is 0.51"),
         (window(rows=199, validation=validation(False)), Action.NONE, "too few rows to judge: 199 of the 200"),
-        (window(validation=validation(False)), Action.BLOCK, "1 expectations failed (age: no null, observed 9 of 1000"),
+        (window(validation=validation(False)), Action.BLOCK, "1 expectation failed (age: no null, observed 9 of 1000"),
         (window(distances=(drift("age", 0, 1, nulls=0.3),)), Action.BLOCK, "values of age (0.0% → 30.0% missing)"),
         (window(performance=performance(against_predecessor=WORSE)), Action.ROLLBACK, "worse than its predecessor"),
         (window(performance=performance(LOST)), Action.RETRAIN, "performance is lost: log_loss is 0.7 (0.65 to 0.75)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def decided(
 def test_a_first_release_needs_no_champion_to_beat() -> None:
     """Without a champion, finite metrics and the limits are enough."""
     assert decided(Gates(), {"a": 0.6}, None).winner_id == "a"
+
+
+def test_a_metric_that_is_no_number_releases_nothing() -> None:
+    """The reason has its name, and what it may come from."""
+    every = {"a": {**scores(0.6), "roc_auc": metric("roc_auc", math.nan)}}
+    of_whom = {"id": "evaluation-1", "model": "loan", "snapshot_id": "snapshot-1", "champion_id": None}
+    evaluation = Evaluation(**of_whom, scores=every, differences={})
+    decision = decide(SPEC, CAUSE, evaluation)
+    assert decision.winner_id is None
+    assert "['roc_auc'] cannot be computed on the rows that judge (none of some class?)" in decision.reason
 
 
 def test_a_limit_holds_for_the_first_release_too() -> None:

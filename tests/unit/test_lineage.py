@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chain import home_with_predictions
+from trimtab.answers import outcome_text
 from trimtab.errors import UnknownPredictionError
 from trimtab.ledger import Ledger
 from trimtab.lineage import Node, to_html, to_markdown, to_mermaid, to_text, trace, trace_logged
@@ -80,6 +81,20 @@ def test_a_release_that_is_not_on_record_is_shown_as_such(tmp_path: Path) -> Non
     row = {"prediction_id": "x", "release_id": "release-9", "event_time": None, "logged_at": None, "score": 0.5}
     chain = trace(Ledger(settings.ledger), "loan", row)
     assert "not on record" in chain.children[0].title
+
+
+def test_what_went_in_and_came_out_is_not_rounded(tmp_path: Path) -> None:
+    """A claim of 1,234,567.89 was 1.23457e+06; and it is re-scored from what stands there."""
+    settings, _ = home_with_predictions(tmp_path)
+    row = {"prediction_id": "x", "release_id": "release-9", "event_time": None, "logged_at": None}
+    chain = trace(
+        Ledger(settings.ledger), "loan", row | {"score": 1125.5014323200412, "amount": 1234567.89, "age": 40.0}
+    )
+    text = to_text(chain)
+    assert "score: 1125.5014323200412" in text
+    assert "inputs: amount=1234567.89, age=40\n" in text
+    assert outcome_text(1234567.89) == "1234567.89"
+    assert outcome_text(1.0) == "1"
 
 
 @pytest.mark.parametrize("wrong", ["abc", "", "01929f0e-7b1a-7c3e-9d55-0d4f1c1e2a3b"])

@@ -141,6 +141,8 @@ def test_bad_rows_are_set_aside_with_line_and_reason_and_what_is_good_is_stored(
     found = rejected(file)
     assert [row["reason"] for row in found] == reasons
     assert [int(row["line"]) for row in found] == list(range(3, 3 + len(reasons)))
+    assert found[3]["detail"] == "it must be a number with a decimal point, such as 1234.5"
+    assert found[9]["detail"] == "it must be ISO 8601 with a timezone, such as 2024-01-31T00:00:00Z"
     assert found[-2]["detail"] == "the outcome is 1; --corrections replaces it"
     assert found[-1]["detail"] == "2 cells, where the header has 3"
     assert outcomes.history(ids[2])[0]["observed_at"] == datetime(2024, 1, 1, 2, tzinfo=UTC)

@@ -213,6 +213,16 @@ def test_the_command_drafts_from_a_snapshot_a_span_or_a_file(settings_env: Setti
     assert CliRunner().invoke(app, ["suggest-suite", "loan", "--output", str(output), "--force"]).exit_code == 0
 
 
+def test_an_order_of_day_and_month_is_not_guessed(settings_env: Settings, tmp_path: Path) -> None:
+    """01.02.2024 is in February where it was written; pandas takes it for a day of January."""
+    loans = read_snapshot(take_snapshot.fn("loan", "training", NOW)).to_pandas()
+    loans.assign(event_time="01.02.2024 08:30").to_csv(tmp_path / "loans.csv", index=False)
+    arguments = ["suggest-suite", "loan", "--output", str(tmp_path / "0.json"), "--file", str(tmp_path / "loans.csv")]
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, SourceError)
+    assert "'event_time' holds '01.02.2024 08:30' in row 1; it must hold times in ISO 8601" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

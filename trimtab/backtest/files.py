@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ _MOST_HEADING_BYTES = 1_000_000
 _MOST_FILLERS, _LEAST_NUMBERS = 3, 20
 """A column of a CSV holds numbers where at most so many texts are none, and so many others differ: fewer are codes."""
 
-_SHOWN_VALUES = 10
+_SHOWN_VALUES, _SHOWN_BYTES = 10, 60
+_SAVED = "save the file as UTF-8"
 
 FeatureType = Literal["number", "integer", "category", "boolean"]
 
@@ -49,7 +51,7 @@ def read_file(path: Path) -> pa.Table:
     if not path.is_file():
         raise SourceError(f"there is no file {path}")
     if suffix == ".csv":
-        _require_commas(path)
+        _require_heading(path)
     try:
         # Whatever an empty text means, it is no category.
         nulls = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
@@ -61,18 +63,37 @@ def read_file(path: Path) -> pa.Table:
         raise SourceError(f"{path} has no rows")
     if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
         raise SourceError(f"{path} has several columns of the name {twice}; each needs a name of its own")
+    if of_csv:
+        _require_texts(path, table)
     read = _as_numbers if of_csv else _plain
     return pa.table({name: read(table[name]) for name in table.column_names})
 
 
-def _require_commas(path: Path) -> None:
+def _require_heading(path: Path) -> None:
     with path.open("rb") as file:
         heading = file.readline(_MOST_HEADING_BYTES)
+    try:
+        # A heading that is longer than what was read may end within a letter.
+        codecs.getincrementaldecoder("utf-8")().decode(heading)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"the heading of {path}, {heading[:_SHOWN_BYTES]!r}, is not UTF-8: {_SAVED}") from error
     marks = [mark for mark in ";\t|" if mark.encode() in heading]
     if marks and b"," not in heading:
         raise SourceError(
             f"the cells of {path} are divided by {marks[0]!r}: write it with commas, and its numbers with a point"
         )
+
+
+def _require_texts(path: Path, table: pa.Table) -> None:
+    """Refuse a CSV with cells in another encoding: Arrow takes a column that has one for bytes."""
+    for name in table.column_names:
+        if not pa.types.is_binary(table[name].type):
+            continue
+        for number, cell in enumerate(table[name].to_pylist(), 1):
+            try:
+                (cell or b"").decode()
+            except UnicodeDecodeError as error:
+                raise SourceError(f"column {name!r} of {path} holds {cell!r} in row {number}: {_SAVED}") from error
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -262,7 +283,7 @@ def past_rows(spec: ModelSpec, table: pa.Table, score: str | None = None) -> Pas
     """
 
     frame = table.to_pandas()
-    frame[spec.event_time] = _times(spec.event_time, frame[spec.event_time])
+    frame[spec.event_time] = parse_times(spec.event_time, frame[spec.event_time])
     for feature in spec.features:
         if feature.type == "category":
             frame[feature.name] = frame[feature.name].astype("object").where(frame[feature.name].notna(), None)
@@ -287,7 +308,15 @@ def _conform(spec: ModelSpec, frame: pd.DataFrame) -> pa.Table:
     return pa.table(typed_columns(spec, frame))
 
 
-def _times(name: str, values: pd.Series[Any]) -> pd.Series[Any]:
+def parse_times(name: str, values: pd.Series[Any]) -> pd.Series[Any]:
+    """A column's times, in UTC; those without a zone count as UTC. Texts are ISO 8601: no order of day and month is
+    guessed.
+
+    Raises
+    ------
+    SourceError
+        With the first cell that is empty or no time, and its row.
+    """
     import pandas as pd
 
     if values.isna().any():

@@ -60,9 +60,11 @@ def _by_window(axes: Any, found: Backtest) -> None:
         if ruled and action is not Action.NONE:
             values = [low if (value := one.metrics.get(POLICY)) is None else value for one in ruled]
             axes.scatter([_middle(one) for one in ruled], values, s=46, color=colour, label=str(action), zorder=4)
-    for one in found.windows:
-        if "serves" in one.outcome:
-            axes.axvline(one.ruling.end, color="#0b6e6e", linewidth=1, linestyle=(0, (2, 2)), alpha=0.7, zorder=1)
+    released = {"color": "#0b6e6e", "linewidth": 1, "linestyle": (0, (2, 2)), "alpha": 0.7, "zorder": 1}
+    for at, one in enumerate(one for one in found.windows if "serves" in one.outcome):
+        # What begins with an underscore stands in no legend.
+        label = "_" if at else "another version serves"
+        axes.axvline(one.ruling.end, label=label, **released)
     better = "higher" if higher_is_better(found.metric) else "lower"
     axes.set_title(f"{found.name}: {found.metric} of each window's rows ({better} is better)", loc="left", fontsize=11)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=7, frameon=False, fontsize=9)

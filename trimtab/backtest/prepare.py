@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.answers import score_names
-from trimtab.backtest.cells import texts_among_numbers
+from trimtab.backtest.cells import require_decimal_points, texts_among_numbers
 from trimtab.backtest.files import past_rows, read_file, unread_numbers
 from trimtab.backtest.rows import RELEASE_ID, PastRows
 from trimtab.backtest.run import Asked, Every
@@ -69,7 +69,10 @@ def of_file(
     SourceError, SpecError
         If the file, the spec or a row is wrong, or the span is empty.
     """
-    table = with_target(small, read_file(path))
+    table = read_file(path)
+    asked = [*small.features, small.target] if small.features else table.column_names
+    require_decimal_points(table, [name for name in asked if name in table.column_names and name != small.time])
+    table = with_target(small, table)
     spec, notes = model_spec(small, path.stem, table)
     notes += _doubtful_cells(path, table, spec, small)
     if not small.maturity and not any(one.startswith("label_maturity=") for one in settings):

@@ -125,9 +125,11 @@ def _notes(asked: Asked, windows: Sequence[tuple[datetime, datetime]]) -> tuple[
 def _first(workshop: Workshop, start: datetime) -> Deployment:
     made = workshop.retrain(first_cause(workshop.spec, start), None, History())
     if made.failed:
+        training = workshop.spec.training
         raise SourceError(
             f"the first model cannot be made as of {start}: {made.failed}; --from must leave rows before it that train "
-            f"and judge, and the first there is lies at {workshop.rows.beginning}"
+            f"(training.minimum_rows is {training.minimum_rows:,}) and judge (training.evaluation_window is "
+            f"{in_words(training.evaluation_window)}), and the first there is lies at {workshop.rows.beginning}"
         )
     if made.deployment is None:
         reason = made.decision.reason if made.decision else ""

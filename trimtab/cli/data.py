@@ -83,7 +83,8 @@ def anomalies(model: Model, start: From = None, end: To = None) -> None:
         raise typer.BadParameter(f"--from is {since.isoformat()}; it must be before --to, {until.isoformat()}")
     found = _anomalies(settings, model, since, until)
     share = f"{found.share:.3%} of {found.rows:,}; {found.expected_share:.3%} are expected of sound rows"
-    say(f"{found.count:,} rows lie outside the training distribution ({share})")
+    listed = f"; the oddest {len(found.worst)}:" if len(found.worst) < found.count else ""
+    say(f"{found.count:,} rows lie outside the training distribution ({share}){listed}")
     for one in found.worst:
         say(f"{one.score:8.2f}  {one.prediction_id}  {one.event_time:%Y-%m-%d %H:%M:%S}  {one.reason}")
 
@@ -151,19 +152,13 @@ def _of_source(model: LoadedModel, start: str, end: str) -> pa.Table:
 def _of_file(model: LoadedModel, path: Path) -> pa.Table:
     import pandas as pd
 
-    from trimtab.backtest.files import read_file
+    from trimtab.backtest.files import parse_times, read_file
     from trimtab.training.snapshots import conform
 
     spec = model.spec
     frame = read_file(path).to_pandas()
     if missing := [name for name in spec.columns if name not in frame.columns]:
         raise SourceError(f"{path} has no columns {missing}; it has {list(frame.columns)}")
-    try:
-        frame[spec.event_time] = pd.to_datetime(frame[spec.event_time], utc=True).dt.floor("us")
-    except ValueError as error:
-        raise SourceError(f"column {spec.event_time!r} of {path} holds no times: {error}") from error
-    times = frame[spec.event_time].dropna()
-    if times.empty:
-        raise SourceError(f"column {spec.event_time!r} of {path} holds no times: all of its cells are empty")
+    times = frame[spec.event_time] = parse_times(spec.event_time, frame[spec.event_time])
     end = times.max() + pd.Timedelta(microseconds=1)
     return conform(spec, frame, times.min().to_pydatetime(), end.to_pydatetime(), 1)

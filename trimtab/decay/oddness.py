@@ -24,8 +24,9 @@ def fit(features: Sequence[Feature], columns: Mapping[str, Coded]) -> Oddness:
     """Learn what rows look like. The tails are those of each fifth of the rows, seen by what the others taught.
 
     The fifths are spans of time where the rows are in its order: what a week of rain holds is news to the weeks before.
-    Nor are they shorter than those of all rows by what all taught: where each fifth is alike, a value that many rows
-    share would else be beyond them by a rounding.
+    A fifth's surprises are those of as many rows as there are in all: how odd a cell is in which no row lies depends on
+    how many could have. Nor are the tails shorter than those of all rows by what all taught: where each fifth is alike,
+    a value that many rows share would else be beyond them by a rounding.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def fit(features: Sequence[Feature], columns: Mapping[str, Coded]) -> Oddness:
     rows = len(columns[features[0].name].values)
     fold = np.arange(rows) * min(FOLDS, rows) // max(1, rows)
     seen = [
-        views(_learn(features, _where(columns, fold != left_out)), _where(columns, fold == left_out))
+        views(_learn(features, _where(columns, fold != left_out), rows), _where(columns, fold == left_out))
         for left_out in range(fold[-1] + 1 if rows > 1 else 0)
     ]
     seen = seen or [np.zeros((0, len(VIEWS)))]
@@ -56,13 +57,16 @@ def _where(columns: Mapping[str, Coded], chosen: np.ndarray) -> dict[str, Coded]
     return {name: Coded(one.values[chosen], one.labels) for name, one in columns.items()}
 
 
-def _learn(features: Sequence[Feature], columns: Mapping[str, Coded]) -> Oddness:
-    scales = tuple(_scale(feature.name, columns[feature.name]) for feature in features)
+def _learn(features: Sequence[Feature], columns: Mapping[str, Coded], of_rows: int | None = None) -> Oddness:
+    """What the rows teach; ``of_rows``: with the surprises that so many like them would teach."""
+    rows = len(columns[features[0].name].values)
+    weight = (of_rows or rows) / max(1, rows)
+    scales = tuple(_scale(feature.name, columns[feature.name], weight) for feature in features)
     numeric = [normal(scale, columns[scale.column].values) for scale in scales if scale.numeric]
     means = [float(np.nanmean(raw)) for raw in numeric]
     deviations = [float(np.nanstd(raw)) or 1.0 for raw in numeric]
     blank = Oddness(
-        rows=len(columns[features[0].name].values),
+        rows=rows,
         scales=scales,
         means=tuple(means),
         deviations=tuple(deviations),
@@ -76,21 +80,21 @@ def _learn(features: Sequence[Feature], columns: Mapping[str, Coded]) -> Oddness
     return blank.model_copy(
         update={
             "precision": tuple(tuple(float(value) for value in row) for row in precision),
-            "pairs": _tables(cells(blank, columns)),
+            "pairs": _tables(cells(blank, columns), weight),
         }
     )
 
 
-def _scale(name: str, column: Coded) -> Scale:
+def _scale(name: str, column: Coded, weight: float) -> Scale:
     from scipy.special import ndtr
 
     present, rows = column.present, len(column.values)
-    missing = _surprise(rows - len(present), rows)
-    unseen = _surprise(0, rows)
+    missing = _surprise(rows - len(present), rows, weight)
+    unseen = _surprise(0, rows, weight)
     if column.labels is not None:
         counts = np.bincount(present.astype(np.int64), minlength=len(column.labels))
         order = [int(at) for at in np.argsort(-counts, kind="stable") if counts[at]]
-        labels, shares = [column.labels[at] for at in order], [_surprise(int(counts[at]), rows) for at in order]
+        labels, shares = [column.labels[at] for at in order], [_surprise(int(counts[at]), rows, weight) for at in order]
         return Scale(column=name, labels=tuple(labels), surprises=tuple(shares), unseen=unseen, missing=missing)
     if not len(present):
         return Scale(column=name, missing=missing, unseen=unseen)
@@ -111,11 +115,11 @@ def _scale(name: str, column: Coded) -> Scale:
     )
 
 
-def _surprise(count: int, rows: int) -> float:
-    return float(-2 * np.log((count + 0.5) / (rows + 1)))
+def _surprise(count: int, rows: int, weight: float) -> float:
+    return float(-2 * np.log((count * weight + 0.5) / (rows * weight + 1)))
 
 
-def _tables(found: Sequence[np.ndarray]) -> tuple[PairTable, ...]:
+def _tables(found: Sequence[np.ndarray], weight: float) -> tuple[PairTable, ...]:
     rows = max(1, len(found[0]))
     tables = []
     for second in range(len(found)):
@@ -124,7 +128,7 @@ def _tables(found: Sequence[np.ndarray]) -> tuple[PairTable, ...]:
             expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / rows
             there = counts > 0
             told = float(np.sum(counts[there] / rows * np.log(counts[there] / expected[there])))
-            surprise = np.maximum(0.0, -2 * np.log((counts + 0.5) / (expected + 0.5)))
+            surprise = np.maximum(0.0, -2 * np.log((counts * weight + 0.5) / (expected * weight + 0.5)))
             tables.append((told, first, second, surprise.ravel()))
     tables.sort(key=lambda table: (-table[0], table[1:3]))
     return tuple(

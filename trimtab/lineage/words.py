@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from trimtab.answers import number_text
 from trimtab.records import Metric
 
 
 def said(value: Any) -> str:
-    """Times to the second, numbers to six digits, ``missing`` for None."""
+    """Times to the second, numbers in full, ``missing`` for None."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value.utcoffset() is not None else f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return number_text(value)
     return "missing" if value is None else str(value)
 
 

@@ -37,6 +37,13 @@ BAD_TIME = "bad time"
 BAD_MARK = "bad correction mark"
 CONFLICT = "conflicting value"
 
+_RIGHT = {
+    NOT_A_NUMBER: "it must be a number with a decimal point, such as 1234.5",
+    BAD_TIME: "it must be ISO 8601 with a timezone, such as 2024-01-31T00:00:00Z",
+    BAD_MARK: "it must be true, false, 1, 0 or empty",
+}
+"""What would be right, where the reason alone does not say so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -148,7 +155,7 @@ def load_outcomes(
 class _Judged:
     """A chunk's rows: why each is rejected (empty: it is not), and the statements that the others make.
 
-    ``places`` are the statements' rows; ``details`` say more of a reason, by row.
+    ``places`` are the statements' rows; ``details`` say more of a reason than `_RIGHT` does, by row.
     """
 
     why: np.ndarray
@@ -199,7 +206,8 @@ class _Judged:
         rows: list[list[Any]] = [[line, MALFORMED, detail] for line, detail in chunk.malformed]
         for row in np.flatnonzero(self.why != "").tolist():
             found = [_shown(None if column is None else column[row]) for column in cells]
-            rows.append([chunk.lines[row], self.why[row], self.details.get(row, ""), *found])
+            reason = self.why[row]
+            rows.append([chunk.lines[row], reason, self.details.get(row, _RIGHT.get(reason, "")), *found])
         yield from sorted(rows, key=lambda row: row[0])
 
 

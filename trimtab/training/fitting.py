@@ -16,6 +16,7 @@ from trimtab.training.artifacts import feature_manifest
 from trimtab.training.snapshots import feature_columns
 
 MANY_CATEGORIES = 255
+SHOWN_CLASSES = 10
 """More than scikit-learn's gradient boosting takes."""
 
 
@@ -49,8 +50,10 @@ def fit(
             f"{spec.name}: all {len(target)} rows have target {target[0]:g}; a regression needs targets that differ"
         )
     if missing := [name for at, name in enumerate(spec.target.classes) if not (target == at).any()]:
+        named, unnamed = ", ".join(map(repr, missing[:SHOWN_CLASSES])), len(missing) - SHOWN_CLASSES
+        more = f", nor {unnamed:,} more of the {len(spec.target.classes):,} classes" if unnamed > 0 else ""
         raise TrainingError(
-            f"{spec.name}: none of {len(target)} rows has target {', '.join(map(repr, missing))}; a model is trained "
+            f"{spec.name}: none of {len(target)} rows has target {named}{more}; a model is trained "
             "on some rows of every class: choose a longer training.window, or leave out the class"
         )
     try:
@@ -69,5 +72,7 @@ def _suspects(features: Sequence[FeatureColumn], matrix: np.ndarray) -> str:
     empty = [one.name for at, one in enumerate(features) if np.isnan(matrix[:, at]).all()]
     many = [one.name for one in features if len(one.categories or ()) > MANY_CATEGORIES]
     return (f"; without any value: {empty}" if empty else "") + (
-        f"; of more than {MANY_CATEGORIES} categories: {many}" if many else ""
+        f"; of more than {MANY_CATEGORIES} categories: {many}; leave them out, or put their values into groups"
+        if many
+        else ""
     )

@@ -42,7 +42,8 @@ def _rows(found: Sequence[Signal]) -> str:
 
 
 def _invalid(found: Sequence[Signal]) -> str:
-    return f"the incoming data is broken: {found[0].value:.0f} expectations failed ({found[0].detail})"
+    failed = "1 expectation" if found[0].value == 1 else f"{found[0].value:.0f} expectations"
+    return f"the incoming data is broken: {failed} failed ({found[0].detail})"
 
 
 def _emptied(found: Sequence[Signal]) -> str:
