@@ -78,7 +78,7 @@ async def test_callers_who_come_back_at_once_make_one_batch_not_two_in_turn(lane
     for late in callers[2:]:
         late.ask()
     scored.set()
-    await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), 20)
+    await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), 120)
     assert batches[:2] == [2, 4]
     assert sum(batches) == 4 * TURNS
     assert len(batches) == TURNS + 1
@@ -88,5 +88,5 @@ async def test_one_caller_alone_is_scored_at_once_each_time(lane, batches):
     hold_scorer(lane).set()
     caller = Returning(lane, TURNS)
     caller.ask()
-    await asyncio.wait_for(caller.done, 20)
+    await asyncio.wait_for(caller.done, 120)
     assert batches == [1] * TURNS

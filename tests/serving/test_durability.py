@@ -411,7 +411,7 @@ def test_a_request_that_cannot_be_logged_does_not_fail_its_neighbours(stack):
                 lane.submit(rows, caller)
             return await asyncio.gather(*(caller.told for caller in callers), return_exceptions=True)
         finally:
-            await asyncio.wait_for(lane.drain(), 20)
+            await asyncio.wait_for(lane.drain(), 120)
             lane.close()
             writer.close()
 

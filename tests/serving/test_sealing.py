@@ -18,7 +18,7 @@ from trimtab.serving import sealing as sealing_module
 from trimtab.serving.sealing import SEAL_ROWS, Sealing, rest_s
 from trimtab.settings import Settings
 
-ROWS, LIMIT_S = 200, 60.0
+ROWS, LIMIT_S = 200, 120.0
 
 
 def sealing_of(tmp_path: Path, rows: int = ROWS) -> tuple[Sealing, PredictionLog]:
