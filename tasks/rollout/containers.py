@@ -21,7 +21,7 @@ from trimtab.release.runtimes import (
     LOG_LINES,
     POLL_INTERVAL_S,
     ScorerOrder,
-    not_ready,
+    readiness,
     start_failure,
     why_no_listener,
 )
@@ -63,9 +63,11 @@ class ContainerRuntime:
                     reason = f"it exited with {container.attrs['State']['ExitCode']}"
                     break
                 if url := _url(container):
-                    reason = not_ready(url, order)
+                    reason, is_final = readiness(url, order)
                     if not reason:
                         return url
+                    if is_final:
+                        break
                 time.sleep(POLL_INTERVAL_S)
             else:
                 reason = f"within {order.start_timeout_s:g} s {reason}"

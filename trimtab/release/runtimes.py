@@ -72,17 +72,22 @@ class Runtime(Protocol):
 
 def not_ready(url: str, order: ScorerOrder, timeout_s: float = 2.0) -> str:
     """Why the scorer at that address does not serve the ordered artifact yet; empty if it does."""
+    return readiness(url, order, timeout_s)[0]
+
+
+def readiness(url: str, order: ScorerOrder, timeout_s: float = 2.0) -> tuple[str, bool]:
+    """The same, and whether that is for good: a scorer that serves another artifact will not serve the ordered one."""
     try:
         with httpx.Client(trust_env=False, timeout=timeout_s) as client:
             answer = client.get(f"{url}/v2/models/{order.model}")
     except httpx.TransportError as error:
-        return f"{url} does not answer ({type(error).__name__})"
+        return f"{url} does not answer ({type(error).__name__})", False
     if answer.status_code != httpx.codes.OK:
-        return f"{url} answers {answer.status_code}: {answer.text[:200]}"
+        return f"{url} answers {answer.status_code}: {answer.text[:200]}", False
     digest = answer.json().get("artifact_digest")
     if digest != order.artifact_digest:
-        return f"{url} serves artifact {digest}; ordered was {order.artifact_digest}"
-    return ""
+        return f"{url} serves artifact {digest}; ordered was {order.artifact_digest}", True
+    return "", False
 
 
 def why_no_listener(address: str) -> str:
