@@ -90,7 +90,10 @@ def send_test(settings: Settings, spec: ModelSpec) -> list[Told]:
     """
     alerts = plan([spec]).alerts
     if not alerts:
-        raise SpecError(f"{spec.name} has no alert on its state: alerts of its spec are {spec.alerts} (docs/alerts.md)")
+        has = (
+            f"those of its spec tell {[list(each.on) for each in spec.alerts]}" if spec.alerts else "its spec has none"
+        )
+        raise SpecError(f"{spec.name} has no alert on its state: {has} (docs/alerts.md)")
     asked_at, event_id = datetime.now(UTC), str(uuid4())
     event = {
         **{"id": event_id, "event": alerts[0].event, "occurred": asked_at.isoformat()},
