@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from typing import Any, cast
 
 import pytest
@@ -195,6 +196,11 @@ def test_what_is_handed_over_is_the_same_as_without(requests, data):
         cold.feed(part)
         cold.server.heads.forget()
     assert warm.handed == cold.handed
-    assert warm.transport.written == cold.transport.written
+    assert undated(warm.transport.written) == undated(cold.transport.written)
     assert warm.transport.closed == cold.transport.closed
     assert warm.server.buffered_bytes == cold.server.buffered_bytes
+
+
+def undated(written: list[bytes]) -> list[bytes]:
+    """Answers without their date: between one and the other a second may turn."""
+    return [re.sub(rb"\r\ndate: [^\r]+", b"", part, count=1) for part in written]
