@@ -243,9 +243,14 @@ def test_trimtab_up_serves_until_interrupted_and_leaves_no_process(tmp_path: Pat
         family = psutil.Process(up.pid).children(recursive=True)
         check = [sys.executable, "-m", "trimtab.cli", "check"]
         # Of a service that has not answered within seconds it says so, as may be on a busy machine: it is asked again.
-        until(lambda: "0 failed" in subprocess.run(check, env=env, capture_output=True, text=True, check=False).stdout)
-        found = subprocess.run(check, env=env, capture_output=True, text=True, check=False)
-        assert found.returncode == 0, found.stdout + found.stderr
+        checks: list[subprocess.CompletedProcess[str]] = []
+
+        def is_well() -> bool:
+            checks.append(subprocess.run(check, env=env, capture_output=True, text=True, check=False))
+            return "0 failed" in checks[-1].stdout
+
+        until(is_well)
+        assert checks[-1].returncode == 0, checks[-1].stdout + checks[-1].stderr
         up.send_signal(signal.SIGINT)
         assert up.wait(timeout=180) == 0, log.read_text()
     finally:

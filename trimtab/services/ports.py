@@ -12,17 +12,15 @@ from urllib.parse import urlsplit
 from trimtab.services.prefect_api import is_local
 from trimtab.settings import Settings
 
+_TITLES = {"prefect_url": "Prefect", "mlflow_url": "MLflow", "gateway_url": "the gateway", "reports_url": "the reports"}
+"""Who listens, by the setting that says where."""
+
 
 def settle_ports(settings: Settings, say: Callable[[str], None]) -> Settings:
     """Settings whose addresses on this machine are all free: a taken port, or port 0, is replaced, and that is said."""
     urls: dict[str, str] = {}
     taken: set[int] = set()
-    for name, title in (
-        ("prefect_url", "Prefect"),
-        ("mlflow_url", "MLflow"),
-        ("gateway_url", "the gateway"),
-        ("reports_url", "the reports"),
-    ):
+    for name, title in _TITLES.items():
         url = str(getattr(settings, name)).rstrip("/")
         if is_local(url):
             parts = urlsplit(url)
@@ -44,7 +42,7 @@ def hold_ports(settings: Settings) -> list[socket.socket]:
     allows both: elsewhere nothing is held.
     """
     held: list[socket.socket] = []
-    for url in (settings.prefect_url, settings.mlflow_url, settings.gateway_url, settings.reports_url):
+    for url in (str(getattr(settings, name)) for name in _TITLES):
         if sys.platform == "linux" and is_local(url):
             host, port = str(urlsplit(url).hostname), urlsplit(url).port or 0
             keeper = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -16,8 +16,8 @@ from trimtab.training.artifacts import feature_manifest
 from trimtab.training.snapshots import feature_columns
 
 MANY_CATEGORIES = 255
-SHOWN_CLASSES = 10
 """More than scikit-learn's gradient boosting takes."""
+SHOWN_CLASSES = 10
 
 
 def fit(

@@ -22,10 +22,14 @@ def grid(edges: np.ndarray, origin: float) -> Grid:
     return Grid(edges, origin)
 
 
-def count(values: np.ndarray, grid: Grid, counts: np.ndarray, sums: np.ndarray) -> None:
+def count(values: np.ndarray, grid: Grid, counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Add finite values, float64 of shape (rows,), to counts, int64, and to sums of (value - origin), float64, both of
-    shape (edges + 1,)."""
-    _count(values, grid, counts, sums)
+    shape (edges + 1,). Returns the bins, of shape (rows,)."""
+    bins = np.searchsorted(grid.edges, values, side="left")
+    counts += np.bincount(bins, minlength=len(counts))
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums += np.bincount(bins, weights=values - grid.origin, minlength=len(sums))
+    return bins
 
 
 def count_ties(
@@ -39,7 +43,7 @@ def count_ties(
 ) -> int:
     """The same, and add to ties, int64, those that equal what is known of their bin, float64, NaN for nothing; both of
     shape (edges + 1,). The rest are written to others, of shape (rows,); returns how many they are."""
-    bins = _count(values, grid, counts, sums)
+    bins = count(values, grid, counts, sums)
     tied = known[bins] == values
     ties += np.bincount(bins[tied], minlength=len(ties))
     unknown = values[~tied]
@@ -52,12 +56,3 @@ def squares(values: np.ndarray, origin: float) -> float:
     with np.errstate(over="ignore"):
         shifted = values - origin
         return float(np.dot(shifted, shifted))
-
-
-def _count(values: np.ndarray, grid: Grid, counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """The same as `count`; returns the bins."""
-    bins = np.searchsorted(grid.edges, values, side="left")
-    counts += np.bincount(bins, minlength=len(counts))
-    with np.errstate(over="ignore", invalid="ignore"):
-        sums += np.bincount(bins, weights=values - grid.origin, minlength=len(sums))
-    return bins
